@@ -1,0 +1,38 @@
+"""SimPy's environment with two additions: events at an absolute time, and an order within it.
+
+Simulated time is float seconds. A wait for n steps must end at exactly the float that n single
+waits end at, so waits are scheduled at absolute times (`now + delay` would round differently).
+Within one instant, step ends come first, then flows, then arrivals, then decisions; ties inside a
+band go by a number that the caller chooses (its engine, its flow), never by who was scheduled
+first. This is what makes leaping and stepping agree.
+"""
+
+from __future__ import annotations
+
+from heapq import heappush
+from typing import Any
+
+import simpy
+from simpy.events import Event
+
+_BAND = 1 << 32
+STEP_END, FLOW, ARRIVAL, DECIDE = (_BAND * i for i in (1, 2, 3, 4))
+"""Bands of priority within one instant, in the order in which they are served. SimPy's own
+events (process starts, `succeed`) have priorities 0 and 1 and come before all of them."""
+
+
+class Clock(simpy.Environment):
+    """A SimPy environment whose events can be placed at an absolute time."""
+
+    def at(self, time_s: float, order: int, value: Any = None) -> Event:
+        """An event at `time_s` (not before now); `order` is a band plus a number within it."""
+        event = Event(self)
+        event._ok = True
+        event._value = value
+        heappush(self._queue, (time_s, order, next(self._eid), event))
+        return event
+
+    def instant_is_open(self) -> bool:
+        """Whether something else is still to happen at this very time."""
+        queue = self._queue
+        return bool(queue) and queue[0][0] == self._now

@@ -1,0 +1,107 @@
+"""Extension points: a folder of modules, one public class each, named by the file.
+
+`Policy[package]` is the settings type of such a folder: the scenario writes the file's name, or
+`{name: {setting: value}}`, and gets the class made with those settings. There is no registry: a
+new file is the whole change.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from functools import cache
+from typing import Annotated, Any
+
+from pydantic import GetCoreSchemaHandler, TypeAdapter
+from pydantic_core import CoreSchema, core_schema
+
+from sim.errors import suggest
+
+
+@cache
+def names(package: str) -> tuple[str, ...]:
+    """The policies of a plural folder, sorted: its module names without the private ones."""
+    module = importlib.import_module(package)
+    found = (m.name for m in pkgutil.iter_modules(module.__path__))
+    return tuple(sorted(n for n in found if not n.startswith("_")))
+
+
+@cache
+def load(package: str, name: str) -> type[Any]:
+    """The one public class that `package/name.py` defines.
+
+    Raises ValueError, with a suggestion, when there is no such file.
+    """
+    if name not in names(package):
+        kind = package.rsplit(".", 1)[-1]
+        raise ValueError(f"'{name}' is not one of the {kind}{suggest(name, names(package))}")
+    module = importlib.import_module(f"{package}.{name}")
+    public = [
+        c
+        for n, c in vars(module).items()
+        if inspect.isclass(c) and c.__module__ == module.__name__ and not n.startswith("_")
+    ]
+    if len(public) != 1:
+        raise TypeError(f"{package}.{name} must define exactly one public class, not {public}")
+    cls: type[Any] = public[0]
+    return cls
+
+
+def name_of(policy: object) -> str:
+    """The name under which a scenario asks for `policy`: its file's."""
+    return type(policy).__module__.rsplit(".", 1)[-1]
+
+
+class _PolicySchema:
+    """Decodes `name` or `{name: settings}` into the policy's settings object."""
+
+    def __init__(self, package: str) -> None:
+        self.package = package
+
+    def decode(self, value: object) -> object:
+        if isinstance(value, str):
+            name, given = value, {}
+        elif isinstance(value, dict) and len(value) == 1:
+            name, given = next(iter(value.items()))
+            given = {} if given is None else given
+        elif type(value).__module__.startswith(self.package + "."):
+            return value
+        else:
+            kind = self.package.rsplit(".", 1)[-1]
+            raise ValueError(f"write one of the {kind} as 'name' or {{name: {{settings}}}}")
+        return TypeAdapter(load(self.package, str(name))).validate_python(given)
+
+    def encode(self, policy: object) -> dict[str, object]:
+        dumped = TypeAdapter(type(policy)).dump_python(policy, mode="json")
+        return {name_of(policy): dumped}
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            self.decode,
+            serialization=core_schema.plain_serializer_function_ser_schema(self.encode),
+        )
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        options: list[dict[str, Any]] = [{"enum": list(names(self.package))}]
+        for name in names(self.package):
+            inner = TypeAdapter(load(self.package, name)).json_schema()
+            inner.pop("$defs", None)
+            options.append(
+                {
+                    "type": "object",
+                    "properties": {name: inner},
+                    "required": [name],
+                    "additionalProperties": False,
+                }
+            )
+        return {"anyOf": options}
+
+
+class Policy:
+    """`Policy["sim.cluster.routers"]`: a setting that names a file of that folder."""
+
+    def __class_getitem__(cls, package: str) -> Any:
+        return Annotated[Any, _PolicySchema(package)]

@@ -1,0 +1,148 @@
+"""The append-only log: rows in, Parquet out, a group at a time while the run goes on.
+
+`log.steps(row)` appends a row: it *is* the bound `array.extend`, so a row costs one call. Groups
+are cut at fixed row numbers, never at moments, so that the same rows give the same bytes.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from sim.record.tables import TABLES, Column, Table
+
+Emit: TypeAlias = Callable[[Iterable[float]], None]
+Columns: TypeAlias = dict[str, NDArray[Any]]
+Derive: TypeAlias = Callable[[Columns], Columns]
+
+GROUP_ROWS = 65_536
+"""Rows per Parquet row group."""
+
+
+def arrow_type(column: Column) -> pa.DataType:
+    """The Parquet type of a column; codes become dictionary-encoded text."""
+    if column.dtype == "code":
+        return pa.dictionary(pa.int8(), pa.string())
+    return pa.int64() if column.dtype == "int64" else pa.float64()
+
+
+def schema(table: Table) -> pa.Schema:
+    """Arrow schema of a table, each field's meaning in its metadata."""
+    return pa.schema(
+        [pa.field(c.name, arrow_type(c), metadata={"meaning": c.meaning}) for c in table.all_columns]
+    )
+
+
+def to_arrow(table: Table, columns: Columns) -> pa.Table:
+    """The columns as an Arrow table with the contract's types."""
+    arrays = []
+    for c in table.all_columns:
+        values = columns[c.name]
+        if c.dtype == "code":
+            codes = pa.array(values.astype(np.int8))
+            arrays.append(pa.DictionaryArray.from_arrays(codes, pa.array(c.labels, pa.string())))
+        elif c.dtype == "int64":
+            arrays.append(pa.array(values.astype(np.int64, copy=False)))
+        else:
+            arrays.append(pa.array(values.astype(np.float64, copy=False)))
+    return pa.Table.from_arrays(arrays, schema=schema(table))
+
+
+class TableWriter:
+    """One table on its way to a Parquet file."""
+
+    def __init__(self, table: Table, path: Path | None, derive: Derive | None = None) -> None:
+        self.table = table
+        self.derive = derive
+        self._rows = array("d")
+        self.emit: Emit = self._rows.extend
+        self._width = len(table.columns)
+        self._path = path
+        self._writer: pq.ParquetWriter | None = None
+        self._kept: list[pa.Table] = []
+        self.written = 0
+
+    def pump(self, *, last: bool = False) -> None:
+        """Write every full group (and what is left, when it is the last call)."""
+        width = self._width * 8
+        while len(self._rows) * 8 >= GROUP_ROWS * width or (last and len(self._rows)):
+            take = min(self._cut(), len(self._rows) // self._width)
+            block = np.frombuffer(self._rows[: take * self._width]).reshape(take, self._width)
+            del self._rows[: take * self._width]
+            self.write({c.name: block[:, i] for i, c in enumerate(self.table.columns)})
+            if not last:
+                break
+        if last:
+            self._finish()
+
+    def _cut(self) -> int:
+        """First row number, from a full group on, that does not split the ranks of one step."""
+        names = [c.name for c in self.table.columns]
+        take, total = GROUP_ROWS, len(self._rows) // self._width
+        if "rank" in names and "first_step" in names and "start_s" in names:
+            rank = names.index("rank")
+            while take < total and self._rows[take * self._width + rank] != 0:
+                take += 1
+        return take
+
+    def write(self, columns: Columns) -> None:
+        """Append a group given as whole columns."""
+        if self.derive is not None:
+            columns = columns | self.derive(columns)
+        group = to_arrow(self.table, columns)
+        self.written += group.num_rows
+        if self._path is None:
+            self._kept.append(group)
+            return
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(self._path, schema(self.table), compression="zstd")
+        self._writer.write_table(group, row_group_size=group.num_rows)
+
+    def _finish(self) -> None:
+        if self._path is None:
+            return
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(self._path, schema(self.table), compression="zstd")
+        self._writer.close()
+        self._writer = None
+
+    def kept(self) -> pa.Table:
+        """What was written, when there is no path to write to."""
+        return pa.concat_tables(self._kept) if self._kept else schema(self.table).empty_table()
+
+
+class Log:
+    """All tables of one run. With `folder=None` they stay in memory."""
+
+    def __init__(self, folder: Path | None, derive: dict[str, Derive] | None = None) -> None:
+        derive = derive or {}
+        self.writers = {
+            name: TableWriter(
+                table, folder / f"{name}.parquet" if folder else None, derive.get(name)
+            )
+            for name, table in TABLES.items()
+        }
+        self.requests = self.writers["requests"].emit
+        self.intervals = self.writers["intervals"].emit
+        self.chunks = self.writers["chunks"].emit
+        self.steps = self.writers["steps"].emit
+        self.transfers = self.writers["transfers"].emit
+        self.links = self.writers["links"].emit
+        self.engines = self.writers["engines"].emit
+
+    def pump(self) -> None:
+        """Write what has filled a group."""
+        for writer in self.writers.values():
+            writer.pump()
+
+    def close(self) -> None:
+        """Write the rest and close the files."""
+        for writer in self.writers.values():
+            writer.pump(last=True)

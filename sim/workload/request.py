@@ -1,0 +1,67 @@
+"""A request, and what a server can know of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a client sends. Immutable; `output_tokens` is known to the sampler alone."""
+
+    number: int
+    """In order of arrival, from 0."""
+    arrival_s: float
+    prompt_tokens: int
+    output_tokens: int
+    block_ids: tuple[int, ...] = ()
+    """Prefix-block ids of the prompt, one per `block_tokens` tokens: the same id means the same
+    tokens up to the end of that block. Ids beyond the prompt name the blocks of the output."""
+    block_tokens: int = 0
+    """Tokens per prefix block; 0 where the trace has none."""
+    max_tokens: int | None = None
+    """What the client declared as the longest answer it takes; None if it did not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What routers and schedulers see of a request: never its true output length."""
+
+    number: int
+    prompt_tokens: int
+    block_ids: tuple[int, ...]
+    block_tokens: int
+    max_tokens: int | None
+
+
+class Happening(Enum):
+    """What a source hears of its requests."""
+
+    FIRST_TOKEN = auto()
+    FINISHED = auto()
+    REJECTED = auto()
+    FAILED = auto()
+
+
+class Source(Protocol):
+    """Clients. The simulation asks for the next arrival and tells what became of requests.
+
+    Arrivals are handed out in order of time. A source that has nothing to send now but may after a
+    happening (closed loop, sessions, agents) returns None from `peek` and is asked again after the
+    next `on_event`.
+    """
+
+    @property
+    def expected(self) -> int:
+        """How many requests it will send in all (for progress bars)."""
+
+    def peek(self) -> float | None:
+        """Arrival time of the next request, or None when there is none at present."""
+
+    def take(self) -> Request:
+        """The next request. Only after `peek` gave a time."""
+
+    def on_event(self, what: Happening, request: Request, now_s: float) -> None:
+        """Hear what became of a request."""
