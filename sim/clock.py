@@ -29,8 +29,17 @@ class Clock(simpy.Environment):
         event = Event(self)
         event._ok = True
         event._value = value
-        heappush(self._queue, (time_s, order, next(self._eid), event))
+        entry: Any = (time_s, order, next(self._eid), event)
+        heappush(self._queue, entry)
         return event
+
+    def retime(self, waited: Event, time_s: float, order: int) -> Event:
+        """Whoever waits for `waited` waits for the returned event instead. The old one stays
+        behind with nobody listening, so the end of a run is never `env.now`."""
+        fresh = self.at(time_s, order)
+        if waited.callbacks is not None:
+            fresh.callbacks, waited.callbacks = waited.callbacks, []
+        return fresh
 
     def instant_is_open(self) -> bool:
         """Whether something else is still to happen at this very time."""

@@ -1,7 +1,7 @@
 """Extension points: a folder of modules, one public class each, named by the file.
 
-`Policy[package]` is the settings type of such a folder: the scenario writes the file's name, or
-`{name: {setting: value}}`, and gets the class made with those settings. There is no registry: a
+`Annotated[Protocol, policy(package)]` is a setting of such a folder: the scenario writes the file's
+name, or `{name: {setting: value}}`, and gets the class made with those settings. There is no registry: a
 new file is the whole change.
 """
 
@@ -11,11 +11,12 @@ import importlib
 import inspect
 import pkgutil
 from functools import cache
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import GetCoreSchemaHandler, TypeAdapter
+from pydantic import GetCoreSchemaHandler, TypeAdapter, ValidationError
 from pydantic_core import CoreSchema, core_schema
 
+from sim.decoding import SettingError, first_problem
 from sim.errors import suggest
 
 
@@ -60,8 +61,9 @@ class _PolicySchema:
         self.package = package
 
     def decode(self, value: object) -> object:
+        given: Any = {}
         if isinstance(value, str):
-            name, given = value, {}
+            name = value
         elif isinstance(value, dict) and len(value) == 1:
             name, given = next(iter(value.items()))
             given = {} if given is None else given
@@ -70,7 +72,12 @@ class _PolicySchema:
         else:
             kind = self.package.rsplit(".", 1)[-1]
             raise ValueError(f"write one of the {kind} as 'name' or {{name: {{settings}}}}")
-        return TypeAdapter(load(self.package, str(name))).validate_python(given)
+        cls = load(self.package, str(name))
+        try:
+            return TypeAdapter(cls).validate_python(given)
+        except ValidationError as problem:
+            path, says = first_problem(problem, cls)
+            raise SettingError(f"{name}.{path}" if path else str(name), says) from problem
 
     def encode(self, policy: object) -> dict[str, object]:
         dumped = TypeAdapter(type(policy)).dump_python(policy, mode="json")
@@ -100,8 +107,7 @@ class _PolicySchema:
         return {"anyOf": options}
 
 
-class Policy:
-    """`Policy["sim.cluster.routers"]`: a setting that names a file of that folder."""
-
-    def __class_getitem__(cls, package: str) -> Any:
-        return Annotated[Any, _PolicySchema(package)]
+def policy(package: str) -> _PolicySchema:
+    """The annotation of a setting that names a file of `package`:
+    `router: Annotated[Router, policy("sim.cluster.routers")]`."""
+    return _PolicySchema(package)

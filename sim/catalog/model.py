@@ -1,12 +1,17 @@
-"""What a model is: its layers as dimensions. Everything countable is counted here, once.
+"""What a model is: its layers as dimensions, and where to get one.
 
-Parameter counts and KV bytes follow from the dimensions; nothing is typed in twice.
+Parameter counts and KV bytes follow from the dimensions (`sim.catalog.counting`); nothing is
+typed in twice.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from sim.catalog import files
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +97,42 @@ class Model:
     max_context_tokens: int
     source: str
     """Where the dimensions are from."""
+    weight_format: str = "bf16"
+    """The number format in which the weights are published; a scenario may choose another.
+    With `fp8` embeddings, head, norms and routers stay in 16 bits, as DeepSeek publishes them."""
+    expert_format: str | None = None
+    """The format of the routed experts where it differs (gpt-oss: mxfp4); None = the same."""
+    mtp_layers: int = 0
+    """Multi-token-prediction layers that come with the weights, for drafting. They are not in
+    `layers` and not in any count."""
 
     @property
     def layer_counts(self) -> dict[Layer, int]:
         """Distinct layers and how often each occurs."""
         return dict(Counter(self.layers))
+
+
+def model_names() -> tuple[str, ...]:
+    """The models of the catalog, sorted."""
+    return files.names("models", ".json")
+
+
+def load_model(name_or_path: str) -> Model:
+    """A model of the catalog by name, or any Hugging Face `config.json` (file, or its folder).
+
+    Raises ScenarioError: no such model, an architecture that is not known, or a key that is
+    missing or of the wrong type.
+    """
+    path = files.find("model", name_or_path, "models", ".json")
+    return _from_catalog(path) if path.is_relative_to(files.CATALOG) else _read(path)
+
+
+@cache
+def _from_catalog(path: Path) -> Model:
+    return _read(path)
+
+
+def _read(path: Path) -> Model:
+    from sim.catalog import huggingface  # the reader builds the values defined above
+
+    return huggingface.read_model(path)

@@ -1,0 +1,1 @@
+"""Many replicas: pools, routers, handoffs, and the deployments that put them together."""

@@ -1,0 +1,1 @@
+"""One model replica: ranks and slots, sequences, batches, and the loop that steps them."""

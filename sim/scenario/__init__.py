@@ -1,0 +1,1 @@
+"""What to simulate: the settings tree, and the only place that knows every room."""

@@ -17,27 +17,34 @@ class Request:
     prompt_tokens: int
     output_tokens: int
     block_ids: tuple[int, ...] = ()
-    """Prefix-block ids of the prompt, one per `block_tokens` tokens: the same id means the same
-    tokens up to the end of that block. Ids beyond the prompt name the blocks of the output."""
+    """Prefix-block ids of the prompt, one per `block_tokens` tokens (the last block may be
+    partial): the same id means the same tokens up to the end of that block."""
     block_tokens: int = 0
     """Tokens per prefix block; 0 where the trace has none."""
     max_tokens: int | None = None
     """What the client declared as the longest answer it takes; None if it did not say."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """What routers and schedulers see of a request: never its true output length."""
+class Ask(Protocol):
+    """What routers and schedulers see of a request: never its true output length.
 
-    number: int
-    prompt_tokens: int
-    block_ids: tuple[int, ...]
-    block_tokens: int
-    max_tokens: int | None
+    A `Request` is one, seen through a keyhole: the type checker refuses whoever looks further.
+    """
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def prompt_tokens(self) -> int: ...
+    @property
+    def block_ids(self) -> tuple[int, ...]: ...
+    @property
+    def block_tokens(self) -> int: ...
+    @property
+    def max_tokens(self) -> int | None: ...
 
 
 class Happening(Enum):
-    """What a source hears of its requests."""
+    """What a source hears of its requests: perhaps a first token, then exactly one end."""
 
     FIRST_TOKEN = auto()
     FINISHED = auto()

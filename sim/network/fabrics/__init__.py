@@ -1,0 +1,1 @@
+"""Fabrics: one file each; how bytes that are on the wires together share them."""

@@ -1,0 +1,52 @@
+"""What attention costs, one kind of the catalog a file: `GroupedAttention` is `grouped.py`.
+
+Each file's class turns dimensions into an `AttentionWork`: operations and bytes per unit of what
+the engine counts. The timer turns these into seconds; nothing here knows a GPU.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from sim.catalog.model import Attention
+from sim.plugins import load
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionWork:
+    """Work of one layer's attention on one device, per unit of what the engine counts."""
+
+    flops_per_context: float
+    """Decode: operations per token attended to."""
+    bytes_per_context: float
+    """Decode: KV bytes read per token attended to."""
+    bytes_per_sequence: float
+    """Decode: query read, output and new KV written."""
+    flops_per_pair: float
+    """Prefill: operations per query-key pair."""
+    flops_per_cached_key: float
+    """Prefill: operations to rebuild one key and value of an earlier chunk (latent attention)."""
+    bytes_per_key: float
+    """Prefill: bytes read per key."""
+    kv_bytes_per_token: float
+    """KV cache that one token occupies."""
+    cap_tokens: int | None
+    """Most tokens that one query attends to; None = all."""
+
+
+class AttentionCost(Protocol):
+    """What every file here provides."""
+
+    def matrices(self, attention: Attention, hidden: int, tp: int) -> dict[str, tuple[int, int]]:
+        """Weight matrices on one of `tp` devices, name → (inputs, outputs)."""
+
+    def work(self, attention: Attention, tp: int, kv_bytes: float) -> AttentionWork:
+        """Work on one of `tp` devices; `kv_bytes` per element of the cache."""
+
+
+def cost_of(attention: Attention) -> AttentionCost:
+    """The cost model of a catalog attention, found by its class name."""
+    kind = type(attention).__name__.removesuffix("Attention").lower()
+    cost: AttentionCost = load("sim.perf.attentions", kind)()
+    return cost

@@ -1,0 +1,34 @@
+"""In which number formats a model's weights are published."""
+
+from __future__ import annotations
+
+from sim.catalog.config import Config
+
+_DTYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
+
+
+def published_formats(config: Config) -> tuple[str, str | None]:
+    """The format of the weights, and that of the routed experts where it differs (else None).
+
+    Without `torch_dtype` it is bf16. A `quantization_config` whose method is not known is
+    refused: which matrices it leaves alone would be a guess.
+    """
+    key = "dtype" if config.has("dtype") else "torch_dtype"
+    dtype = config.word(key, default="bfloat16")
+    if dtype not in _DTYPES:
+        raise config.wrong(key, f"one of {', '.join(_DTYPES)}")
+    if not config.has("quantization_config"):
+        return _DTYPES[dtype], None
+    block = config.section("quantization_config")
+    method = block.word("quant_method")
+    if method in ("fp8", "fbgemm_fp8"):
+        return "fp8", None
+    if method == "mxfp4":
+        return _DTYPES[dtype], "mxfp4"
+    if method in ("awq", "gptq") and block.whole("bits") in (4, 8):
+        return f"int{block.whole('bits')}", None
+    raise block.wrong(
+        "quant_method",
+        "fp8, fbgemm_fp8, mxfp4, or awq and gptq in 4 or 8 bits; take the group out and name "
+        "the format of the weights in the scenario",
+    )

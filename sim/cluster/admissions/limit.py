@@ -1,0 +1,19 @@
+"""At most so many requests at once; the others are rejected."""
+
+from __future__ import annotations
+
+from pydantic import PositiveInt
+
+from sim.settings import settings
+from sim.workload.request import Ask
+
+
+@settings
+class Limit:
+    """Reject what comes while `requests` others are inside."""
+
+    requests: PositiveInt
+
+    def admits(self, ask: Ask, inside: int) -> bool:
+        """Whether there is a place."""
+        return inside < self.requests

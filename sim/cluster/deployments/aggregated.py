@@ -1,0 +1,64 @@
+"""Every engine prefills and decodes; a router spreads the requests over all pools."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from sim.cluster.routers import Route, Router
+from sim.cluster.routers.least_loaded import LeastLoaded
+from sim.cluster.services import ClusterServices
+from sim.cluster.view import View
+from sim.engine.engine import Engine
+from sim.engine.sequence import Sequence
+from sim.plugins import policy
+from sim.settings import settings
+
+
+@dataclass(eq=False, slots=True)
+class _Aggregated:
+    services: ClusterServices
+    view: View
+    router: Route
+
+    def accept(self, sequence: Sequence) -> None:
+        engine, rank = self.view.seat(self.router.pick(sequence.ask, self.view))
+        engine.submit(rank, sequence)
+
+    def refuses(self, prompt_tokens: int, total_tokens: int) -> str:
+        for index in range(len(self.view)):
+            engine, rank = self.view.seat(index)
+            reason = engine.refuses(rank, total_tokens)
+            if reason:
+                return reason
+        return ""
+
+    def keeps(self, engine: Engine, sequence: Sequence) -> bool:
+        return True
+
+    def prefilled(self, engine: Engine, rank: int, sequence: Sequence, left: int) -> None:
+        if sequence.generated == 1:
+            self.services.ears.first_token(sequence)
+
+    def finished(self, engine: Engine, rank: int, sequence: Sequence) -> None:
+        self.services.ears.finished(sequence, engine.number)
+
+    def lost(self, engine: Engine, rank: int, sequence: Sequence) -> None:
+        self.services.ears.failed(sequence)
+
+
+@settings
+class Aggregated:
+    """All pools serve whole requests."""
+
+    router: Annotated[Router, policy("sim.cluster.routers")] = LeastLoaded()
+    """Which engine a request goes to."""
+
+    def pools(self) -> None:
+        """Any pools."""
+        return
+
+    def start(self, services: ClusterServices) -> _Aggregated:
+        """One view over the seats of all pools."""
+        route = self.router.start(services.draws("router"))
+        return _Aggregated(services, services.views["*"], route)

@@ -1,0 +1,75 @@
+"""A pass, or a leap of passes, under way in a slot: work in progress with a rate."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass, field
+
+from simpy.events import Event
+
+from sim.clock import Clock
+from sim.engine.rank import Chunk
+from sim.engine.track import Track
+from sim.perf.shape import StepShape
+
+FIRST_PIECE = 8
+"""Steps that a leap prices at first; every uncut piece doubles it."""
+
+
+@dataclass(eq=False, slots=True)
+class Flight:
+    """One slot's work in progress."""
+
+    slot: int
+    order: int
+    """Its place among events at one instant."""
+    decode_track: Track
+    prefill_track: Track
+    track: Track = field(init=False)
+    """Which of the two this pass is on."""
+    shapes: list[StepShape] = field(default_factory=list)
+    chunks: list[list[Chunk]] = field(default_factory=list)
+    """Prompt chunks, by rank."""
+    prefills: bool = False
+    decodes: bool = False
+    """Whether the lanes' members take part."""
+    begun_s: float = 0.0
+    ends: list[float] = field(default_factory=list)
+    """End of every pass of the leap; one when it does not leap."""
+    grown: int = 1
+    """Passes of the leap whose KV units are taken."""
+    piece: int = FIRST_PIECE
+    pipeline_s: float = 0.0
+    contention_s: float = 0.0
+    prefill_only_s: float = 0.0
+    """Prefill-only passes since the last pass on the decode track."""
+    resting: bool = False
+    flying: bool = False
+    aborted: bool = False
+    wake: Event | None = None
+
+    def __post_init__(self) -> None:
+        self.track = self.decode_track
+
+    def passes_begun(self, now_s: float) -> int:
+        """Passes of the leap that have begun before, or end at, now."""
+        return min(bisect_left(self.ends, now_s) + 1, len(self.ends))
+
+    def retime(self, clock: Clock, time_s: float, order: int) -> None:
+        """The slot's process goes on at `time_s` instead."""
+        if self.wake is not None:
+            self.wake = clock.retime(self.wake, time_s, order)
+
+    def cut(self, clock: Clock, step_end: int) -> None:
+        """End the leap with the pass in progress."""
+        begun = self.passes_begun(clock.now)
+        if begun < len(self.ends):
+            del self.ends[begun:]
+            self.piece = FIRST_PIECE
+            self.retime(clock, self.ends[-1], step_end)
+
+    def stretch(self, now_s: float, factor: float) -> None:
+        """What is left of the pass in progress takes `factor` times as long (no leap)."""
+        end = now_s + (self.ends[0] - now_s) * factor
+        self.contention_s += end - self.ends[0]
+        self.ends[0] = end

@@ -1,0 +1,363 @@
+"""One attention rank of an engine: its waiting line, KV cache, running sequences and lanes.
+
+Here KV units are taken and given back, and sequences are let in, extended and sent back. Time does
+not pass here; batchers ask, the engine's loop calls.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sim.engine.lane import NEVER, Lane
+from sim.engine.orders import Line
+from sim.engine.preemptions import Preemption
+from sim.engine.sequence import Sequence
+from sim.errors import BrokenInvariant
+from sim.kvcache.cache import KvCache
+from sim.perf.memory import KvGroup
+from sim.record.tables import NONE
+from sim.workload.request import Ask
+
+
+@dataclass(eq=False, slots=True)
+class Chunk:
+    """A share of a pass that is given to a prompt."""
+
+    sequence: Sequence
+    tokens: int
+    offset: int
+    last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RankLimits:
+    """What a rank may do at most."""
+
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    context_tokens: int
+    """Longest sequence that it takes."""
+    block_tokens: int
+    prefix_caching: bool
+
+
+@dataclass(eq=False, slots=True)
+class Reservation:
+    """KV units asked for by a sequence that is still elsewhere."""
+
+    sequence: Sequence
+    units: int
+    granted: Callable[[], None]
+    whole: bool
+    """The units cover the whole declared length."""
+
+
+class Rank:
+    """The state of one rank."""
+
+    __slots__ = (
+        "arrived",
+        "asked",
+        "cache",
+        "groups",
+        "held",
+        "index",
+        "lanes",
+        "limits",
+        "preempted",
+        "preemption",
+        "prefilling",
+        "promised",
+        "running",
+        "waiting",
+    )
+
+    def __init__(
+        self,
+        index: int,
+        *,
+        limits: RankLimits,
+        groups: tuple[KvGroup, ...],
+        cache: KvCache,
+        line: Line,
+        preemption: Preemption,
+        lanes: list[Lane],
+    ) -> None:
+        self.index = index
+        self.limits = limits
+        self.groups = groups
+        self.cache = cache
+        self.waiting = line
+        self.preemption = preemption
+        self.lanes = lanes
+        self.preempted: Callable[[Rank, Sequence, Lane | None], None] = _nobody
+        """Told of a sequence that was just sent back, before it waits again."""
+        self.running: dict[Sequence, None] = {}
+        """Admitted, in order of admission."""
+        self.prefilling: list[Sequence] = []
+        """Running ones whose prompt is not fully scheduled yet."""
+        self.arrived: deque[Sequence] = deque()
+        """Those whose KV came from another engine and who wait for a place in a lane."""
+        self.asked: deque[Reservation] = deque()
+        self.promised: dict[Sequence, Reservation] = {}
+        """Room that is reserved for those on their way."""
+        self.held: dict[Sequence, None] = {}
+        """Prefilled ones whose KV waits here for its transfer."""
+
+    # ---- room
+
+    def units_for(self, tokens: int) -> int:
+        """KV units of a sequence of `tokens` tokens."""
+        block = self.limits.block_tokens
+        units = 0
+        for g in self.groups:
+            kept = tokens if g.cap_tokens is None or tokens < g.cap_tokens else g.cap_tokens
+            units += -(-kept // block) * g.units
+        return units
+
+    def prefix_units(self, tokens: int) -> int:
+        """Units that a prefix block of `tokens` tokens holds: its full blocks in the first group
+        (windows are kept by running sequences only)."""
+        return tokens // self.limits.block_tokens * self.groups[0].units
+
+    def reserve(self, reservation: Reservation) -> None:
+        """Ask for units; granted at once or, in order, when there is room."""
+        self.asked.append(reservation)
+        self.grant()
+
+    def grant(self) -> None:
+        """Give units to those who asked, as long as nobody who was preempted waits for them."""
+        while self.asked and not len(self.waiting):
+            first = self.asked[0]
+            if not self.cache.take(first.units):
+                return
+            self.asked.popleft()
+            self.promised[first.sequence] = first
+            first.granted()
+
+    def unreserve(self, sequence: Sequence) -> None:
+        """Give back what was reserved for, or forget the asking of, one that does not come."""
+        promise = self.promised.pop(sequence, None)
+        if promise is not None:
+            self.cache.give(promise.units)
+            self.grant()
+        else:
+            self.asked = deque(r for r in self.asked if r.sequence is not sequence)
+
+    def take_in(self, sequence: Sequence) -> None:
+        """A sequence has come whose room was reserved."""
+        promise = self.promised.pop(sequence)
+        sequence.units, sequence.reserved = promise.units, promise.whole
+        self.arrived.append(sequence)
+
+    def release(self, sequence: Sequence) -> None:
+        """Give back everything that a sequence holds."""
+        if sequence.keys:
+            self.cache.release(sequence.keys)
+            sequence.keys = []
+        self.cache.give(sequence.units)
+        sequence.units = 0
+        sequence.key_tokens = 0
+        sequence.reserved = False
+
+    # ---- letting in
+
+    def places(self, lane: Lane) -> int:
+        """How many more sequences may join now. With several slots each gets an equal share of all
+        there are, so that the pipeline stays full."""
+        free = self.limits.max_num_seqs - len(self.running)
+        slots = len(self.lanes)
+        if slots > 1:
+            share = -(-(len(self.running) + len(self.waiting)) // slots)
+            free = min(free, share - lane.shape.decodes)
+        return free
+
+    def join_arrived(self, lane: Lane, remaining: Callable[[Sequence], int]) -> None:
+        """Give those whose KV has come a place in the lane."""
+        places = self.places(lane) if len(self.lanes) == 1 else self._arrival_places(lane)
+        while places > 0 and self.arrived:
+            sequence = self.arrived.popleft()
+            self.running[sequence] = None
+            lane.join(sequence, remaining(sequence))
+            places -= 1
+
+    def _arrival_places(self, lane: Lane) -> int:
+        free = self.limits.max_num_seqs - len(self.running)
+        share = -(-(len(self.running) + len(self.arrived)) // len(self.lanes))
+        return min(free, share - lane.shape.decodes)
+
+    def admit(self, budget: int) -> Chunk | None:
+        """Let in the next of the waiting line with up to `budget` tokens; None, and no change,
+        when there is no room for it."""
+        sequence = self.waiting.peek()
+        keys, cached = self._match(sequence)
+        held = self.cache.acquire(keys) if keys else 0
+        tokens = min(budget, sequence.target - cached)
+        needed = self.units_for(cached + tokens) - held
+        reserve = self.preemption.reservation_tokens(sequence, self.limits.context_tokens)
+        if reserve is not None:
+            needed = max(needed, self.units_for(reserve) - held)
+        if not self.cache.take(needed):
+            if keys:
+                self.cache.release(keys)
+            return None
+        self.waiting.pop()
+        sequence.units, sequence.keys = needed, keys
+        sequence.reserved = reserve is not None
+        sequence.key_tokens = len(keys) * sequence.ask.block_tokens
+        self._count_cached(sequence, cached)
+        self.running[sequence] = None
+        sequence.computed = cached
+        return self._chunk(sequence, tokens, waiting=True)
+
+    def _match(self, sequence: Sequence) -> tuple[list[object], int]:
+        """Cached leading prefix blocks and the prompt tokens that they save. At least one token of
+        the prompt is always computed: its logits are wanted."""
+        ask = sequence.ask
+        if not ask.block_ids or not self.limits.prefix_caching:
+            return [], 0
+        hits = self.cache.match(ask.block_ids)
+        if not hits:
+            return [], 0
+        return list(ask.block_ids[:hits]), self.saved_tokens(ask, hits, sequence.target)
+
+    def saved_tokens(self, ask: Ask, hits: int, target: int) -> int:
+        """Tokens of a `target`-token prefill that `hits` leading prefix blocks save."""
+        block = self.limits.block_tokens
+        reach = min(hits * ask.block_tokens, ask.prompt_tokens)
+        return min(reach // block, (target - 1) // block) * block
+
+    def _count_cached(self, sequence: Sequence, cached: int) -> None:
+        sequence.stay_cached = cached
+        if sequence.cached_tokens == NONE:
+            sequence.cached_tokens = cached
+        elif sequence.computed_before:
+            sequence.recomputed += max(0, min(sequence.computed_before, sequence.target) - cached)
+
+    def extend(self, sequence: Sequence, budget: int) -> Chunk | None:
+        """The next chunk of a sequence that is being prefilled; None when there is no room even
+        after others, or it itself, were sent back."""
+        tokens = min(budget, sequence.target - sequence.computed)
+        if not sequence.reserved:
+            reach = sequence.computed + tokens
+            needed = self.units_for(reach) - self.units_for(sequence.computed)
+            while not self.cache.take(needed):
+                if self.send_back() in (None, sequence):
+                    return None
+            sequence.units += needed
+        return self._chunk(sequence, tokens, waiting=False)
+
+    def _chunk(self, sequence: Sequence, tokens: int, *, waiting: bool) -> Chunk:
+        offset = sequence.computed
+        sequence.computed += tokens
+        sequence.chunks += 1
+        last = sequence.computed == sequence.target
+        if last and not waiting:
+            self.prefilling.remove(sequence)
+        elif waiting and not last:
+            self.prefilling.append(sequence)
+        return Chunk(sequence, tokens, offset, last)
+
+    # ---- growing and sending back
+
+    def grow(self, lane: Lane) -> bool:
+        """Take the units that the lane's members need for the next pass, sending others back
+        until there are enough. Whether somebody was sent back."""
+        needed = lane.growth()
+        if self.cache.take(needed):
+            lane.grown = True
+            return False
+        while not self.cache.take(needed):
+            if self.send_back() is None:
+                raise BrokenInvariant(
+                    f"rank {self.index}: {needed} KV units needed, {self.cache.available} "
+                    f"available, and nobody to preempt"
+                )
+            needed = lane.growth()
+        lane.grown = True
+        return True
+
+    def send_back(self) -> Sequence | None:
+        """Preempt the policy's victim: its KV is dropped and it waits again."""
+        victim = self.preemption.victim(s for s in reversed(self.running) if not s.in_flight)
+        if victim is None:
+            return None
+        del self.running[victim]
+        lane = victim.lane
+        if lane is not None:
+            self.settle_growth(victim)
+            lane.leave(victim)
+        elif victim in self.prefilling:
+            self.prefilling.remove(victim)
+        self.preempted(self, victim, lane)
+        self.release(victim)
+        victim.preemptions += 1
+        victim.computed_before = max(victim.computed_before, victim.computed)
+        victim.target = victim.ask.prompt_tokens + victim.generated
+        victim.computed = 0
+        self.waiting.push_back(victim)
+        return victim
+
+    def settle_growth(self, sequence: Sequence) -> None:
+        """Book the units that a decoding sequence grew by since it joined its lane."""
+        if sequence.lane is None or sequence.reserved:
+            return
+        joined = sequence.phase + sequence.join_tick
+        now = sequence.phase + sequence.lane.tick + sequence.lane.grown
+        sequence.units += self.units_for(now) - self.units_for(joined)
+
+    def publish(self, sequence: Sequence, computed: int) -> None:
+        """Offer the prefix blocks that `computed` tokens complete to others."""
+        ask = sequence.ask
+        if not ask.block_ids or not self.limits.prefix_caching:
+            return
+        size, block = ask.block_tokens, self.limits.block_tokens
+        while True:
+            index = sequence.key_tokens // size
+            if index >= len(ask.block_ids):
+                return
+            end = min((index + 1) * size, ask.prompt_tokens)
+            if end > computed:
+                return
+            units = self.prefix_units(end - index * size)
+            sequence.key_tokens += size
+            if units and self.cache.publish(ask.block_ids[index], units):
+                sequence.keys.append(ask.block_ids[index])
+                sequence.units -= units
+
+    def horizon(self, lane: Lane, limit: int) -> int:
+        """Passes, at most `limit`, that change nothing but lengths: nobody finishes, crosses a cap
+        or wants a block that is not there. The first pass has its blocks already."""
+        passes = min(limit, lane.horizon())
+        if passes >= NEVER:
+            return limit
+        room = self.cache.available
+        while passes > 1 and lane.growth_between(1, passes) > room:
+            passes //= 2
+        return max(1, passes)
+
+    def everyone(self) -> list[Sequence]:
+        """All sequences here: running, waiting, arrived and held."""
+        waiting = [self.waiting.pop() for _ in range(len(self.waiting))]
+        return [*self.running, *waiting, *self.arrived, *self.held]
+
+    def drop_all(self) -> list[Sequence]:
+        """Lose everything, the KV cache included. Whoever was running or waiting."""
+        lost = self.everyone()
+        for sequence in lost:
+            sequence.units, sequence.keys, sequence.key_tokens = 0, [], 0
+            sequence.chunks = 0
+        self.running.clear()
+        self.prefilling.clear()
+        self.arrived.clear()
+        self.held.clear()
+        self.asked.clear()
+        self.promised.clear()
+        self.cache.clear()
+        return lost
+
+
+def _nobody(rank: Rank, sequence: Sequence, lane: Lane | None) -> None:
+    """Until an engine listens."""

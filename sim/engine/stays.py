@@ -1,0 +1,69 @@
+"""Rows of the `intervals` table: the stays of sequences in an engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sim.engine.lane import Lane
+from sim.engine.ports import Services
+from sim.engine.sequence import Sequence
+from sim.record.tables import CLOSED, NONE, STAGES
+
+PREFILL, DECODE, RECOMPUTE = range(len(STAGES))
+FINISHED, HANDED_OFF, DECODING, PREEMPTED, FAILED, UNFINISHED = range(len(CLOSED))
+
+
+@dataclass(frozen=True, slots=True)
+class Stays:
+    """Writes the stays of one engine. Each closes one stay and opens the next."""
+
+    engine: int
+    services: Services
+
+    def prefill(self, rank: int, sequence: Sequence, closed: int, now_s: float) -> None:
+        """The stay in which a prompt was (or would have been) computed ends now."""
+        ran = sequence.last_step != NONE
+        self.services.log.intervals(
+            (
+                sequence.number,
+                self.engine,
+                rank,
+                sequence.track,
+                RECOMPUTE if sequence.recomputing else PREFILL,
+                sequence.enter_s,
+                sequence.first_step if ran else 0,
+                sequence.last_step,
+                sequence.stay_tokens,
+                sequence.stay_cached,
+                closed,
+                now_s,
+            )
+        )
+        self._open_next(sequence, now_s)
+
+    def decode(self, rank: int, lane: Lane, slot: int, sequence: Sequence, closed: int) -> None:
+        """A decoding stay in `lane` ends with the lane's last pass."""
+        now_s = self.services.clock.now
+        self.services.log.intervals(
+            (
+                sequence.number,
+                self.engine,
+                rank,
+                slot,
+                DECODE,
+                sequence.enter_s,
+                sequence.join_tick,
+                lane.tick - 1,
+                lane.tick - sequence.join_tick,
+                0,
+                closed,
+                now_s,
+            )
+        )
+        self._open_next(sequence, now_s)
+
+    @staticmethod
+    def _open_next(sequence: Sequence, now_s: float) -> None:
+        sequence.enter_s = now_s
+        sequence.first_step, sequence.last_step = 0, NONE
+        sequence.stay_tokens = sequence.stay_cached = 0

@@ -1,0 +1,157 @@
+"""What fits: weights, activations and reserve on the fullest device, and what is left for KV."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import gcd
+
+from sim.catalog.counting import ffn_params, router_params, shared_params
+from sim.catalog.gpu import Gpu
+from sim.catalog.model import Layer, Model, MoeFfn
+from sim.errors import ScenarioError
+from sim.perf.attentions import cost_of
+from sim.perf.attentions.grouped import ACTIVATION_BYTES
+from sim.perf.spread import Spread
+from sim.perf.task import Formats
+from sim.units import human_bytes
+
+RESERVE_BYTES = 2.0e9
+"""CUDA context, communication buffers and graphs. assumed: 2 GB per GPU."""
+
+
+@dataclass(frozen=True, slots=True)
+class KvGroup:
+    """Layers whose KV cache grows alike."""
+
+    cap_tokens: int | None
+    """Most tokens that a sequence keeps in it (a sliding window, rounded up to whole blocks plus
+    one); None = the whole context."""
+    units: int
+    """Units of the pool that one block of this group takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes on the fullest device of an engine, and the KV pool of one rank that they leave."""
+
+    gpu_bytes: float
+    weight_bytes: float
+    activation_bytes: float
+    reserve_bytes: float
+    kv_bytes: float
+    kv_bytes_per_token: float
+    """Per device, all groups, while every window is still growing."""
+    unit_bytes: float
+    groups: tuple[KvGroup, ...]
+    """The whole-context group first when there is one."""
+    units: int
+    """Capacity of the pool."""
+
+
+def stage_weight_bytes(
+    model: Model, spread: Spread, formats: Formats, stage: int, layers: tuple[Layer, ...]
+) -> float:
+    """Weights on one device of a stage, replicas included."""
+    weights, experts = formats.weights.bits / 8, formats.experts.bits / 8
+    total = 0.0
+    for layer in layers:
+        matrices = cost_of(layer.attention).matrices(
+            layer.attention, model.hidden, spread.attention_tp
+        )
+        total += weights * sum(i * o for i, o in matrices.values())
+        whole = ffn_params(layer.ffn, model.hidden)
+        if isinstance(layer.ffn, MoeFfn):
+            shared = shared_params(layer.ffn, model.hidden)
+            router = router_params(layer.ffn, model.hidden)
+            routed = whole - shared - router
+            total += experts * routed / (spread.expert_parallel * spread.expert_tp)
+            total += weights * (shared / spread.ffn_tp + router)
+        else:
+            total += weights * whole / spread.ffn_tp
+        total += 2 * ACTIVATION_BYTES * model.hidden
+    table = ACTIVATION_BYTES * model.vocab * model.hidden / spread.attention_tp
+    ends = (stage == 0) + (stage == spread.stages - 1)
+    if model.tied_embeddings and spread.stages == 1:
+        ends = 1
+    return total + ends * table
+
+
+def activation_bytes(model: Model, spread: Spread, tokens: int, sampled: int) -> float:
+    """Peak of one pass: residual and feed-forward buffers of `tokens`, logits of `sampled`."""
+    widest = max(
+        layer.ffn.width * (layer.ffn.top_k if isinstance(layer.ffn, MoeFfn) else 1)
+        for layer in model.layer_counts
+    )
+    per_token = (4 * model.hidden + 3 * widest / spread.ffn_tp) * ACTIVATION_BYTES
+    logits = sampled * model.vocab / spread.attention_tp * 4.0
+    return tokens * per_token + logits
+
+
+def kv_groups(
+    model: Model, spread: Spread, formats: Formats, block_tokens: int
+) -> tuple[float, tuple[KvGroup, ...]]:
+    """(bytes per unit, groups): per device, for the stage that keeps the most."""
+    kv_bytes = formats.kv.bits / 8
+    stages = []
+    for layers in spread.stage_layers(model):
+        by_cap: dict[int | None, float] = {}
+        for layer in layers:
+            work = cost_of(layer.attention).work(layer.attention, spread.attention_tp, kv_bytes)
+            by_cap[work.cap_tokens] = by_cap.get(work.cap_tokens, 0.0) + work.kv_bytes_per_token
+        stages.append(by_cap)
+    fullest = max(stages, key=lambda s: sum(s.values()))
+    bits = {cap: round(8 * b) for cap, b in fullest.items()}
+    unit = gcd(*bits.values())
+    order = sorted(bits, key=lambda cap: (cap is not None, cap or 0))
+    groups = tuple(
+        KvGroup(
+            cap_tokens=None if cap is None else (-(-cap // block_tokens) + 1) * block_tokens,
+            units=bits[cap] // unit,
+        )
+        for cap in order
+    )
+    return unit / 8 * block_tokens, groups
+
+
+def fit(
+    model: Model,
+    spread: Spread,
+    gpu: Gpu,
+    formats: Formats,
+    *,
+    block_tokens: int,
+    max_tokens: int,
+    max_sampled: int,
+    utilization: float,
+) -> Memory:
+    """Work out what is left for the KV cache; refused, with the arithmetic, when nothing is."""
+    layers = spread.stage_layers(model)
+    weights = max(
+        stage_weight_bytes(model, spread, formats, i, x) for i, x in enumerate(layers)
+    )
+    activations = activation_bytes(model, spread, max_tokens, max_sampled)
+    usable = gpu.hbm_bytes * utilization
+    left = usable - weights - activations - RESERVE_BYTES
+    unit_bytes, groups = kv_groups(model, spread, formats, block_tokens)
+    units = int(left // unit_bytes)
+    if units < sum(g.units for g in groups):
+        short = "" if left <= 0 else ", less than one block of KV cache"
+        raise ScenarioError(
+            f"{model.name} does not fit on {gpu.name} as {spread.text}: "
+            f"{human_bytes(usable)} usable ({human_bytes(gpu.hbm_bytes)} × {utilization}) "
+            f"− {human_bytes(weights)} weights − {human_bytes(activations)} activations "
+            f"− {human_bytes(RESERVE_BYTES)} reserve = {human_bytes(left)}{short}; "
+            "use more devices per engine, a smaller format or a larger GPU"
+        )
+    per_block = sum(g.units for g in groups) * unit_bytes
+    return Memory(
+        gpu_bytes=gpu.hbm_bytes,
+        weight_bytes=weights,
+        activation_bytes=activations,
+        reserve_bytes=RESERVE_BYTES,
+        kv_bytes=left,
+        kv_bytes_per_token=per_block / block_tokens,
+        unit_bytes=unit_bytes,
+        groups=groups,
+        units=units,
+    )

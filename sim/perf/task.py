@@ -1,0 +1,85 @@
+"""What a timer is asked to price: a model, spread over devices of one kind, in given formats."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sim.catalog.formats import Format, load_format
+from sim.catalog.gpu import Gpu
+from sim.catalog.model import Model
+from sim.errors import ScenarioError
+from sim.network.collectives import Collectives
+from sim.perf.spread import Spread
+from sim.settings import settings
+
+
+@dataclass(frozen=True, slots=True)
+class Formats:
+    """Number formats of a model as it is served."""
+
+    weights: Format
+    experts: Format
+    kv: Format
+
+
+@settings
+class Precision:
+    """Number formats; those left out are the checkpoint's own. Activations are 16 bit."""
+
+    weights: str | None = None
+    """Weights outside the experts."""
+    experts: str | None = None
+    """Routed experts; as `weights` when left out and the checkpoint names none."""
+    kv: str = "bf16"
+    """KV cache."""
+
+    def formats(self, model: Model) -> Formats:
+        """As catalog formats; ScenarioError on an unknown name."""
+        weights = self.weights or model.weight_format
+        own = model.expert_format if self.weights is None else None
+        experts = self.experts or own or weights
+        return Formats(load_format(weights), load_format(experts), load_format(self.kv))
+
+
+def compute_format(gpu: Gpu, fmt: Format) -> Format:
+    """The format in which products with weights in `fmt` run: its own where the GPU has units for
+    it, else bf16, after dequantisation inside the kernel (as weight-only kernels do)."""
+    return fmt if fmt.compute in gpu.flops_per_s else load_format("bf16")
+
+
+@dataclass(frozen=True, slots=True)
+class Wires:
+    """Collectives among an engine's devices, from the topology."""
+
+    rank: tuple[Collectives, ...]
+    """By stage: among the tensor-parallel devices of one rank (the slowest rank's)."""
+    stage: tuple[Collectives, ...]
+    """By stage: among all its devices."""
+    between: tuple[Collectives, ...]
+    """From stage i to stage i + 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class PriceTask:
+    """Everything a timer needs to compile a price list."""
+
+    model: Model
+    spread: Spread
+    gpu: Gpu
+    formats: Formats
+    wires: Wires
+    max_rank_tokens: int
+    """Most tokens of one rank in one step."""
+    max_sampled: int
+    """Most sampled tokens of one rank in one step."""
+
+    def caps(self) -> tuple[int, ...]:
+        """Distinct limits of attended context that the model's layers declare."""
+        caps = {a.window_tokens for a in (x.attention for x in self.model.layer_counts)}
+        found = tuple(sorted(c for c in caps if c is not None))
+        if len(found) > 2:
+            raise ScenarioError(
+                f"model: {self.model.name} has {len(found)} different attention windows "
+                f"{found}; at most 2 are supported"
+            )
+        return found

@@ -1,0 +1,94 @@
+"""Seconds by cause, worked out from the logged shapes when step rows are written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.perf.step_timer import Shapes, StepTimer
+from sim.record.log import Columns
+from sim.record.tables import STEPS
+
+STEPS_AT_ONCE = 1 << 17
+"""Single steps that are priced in one piece: bounds the memory."""
+
+_SHAPE = (
+    "prefill_tokens",
+    "prefill_pairs",
+    "prefill_kv_tokens",
+    "decodes",
+    "context_tokens",
+    "capped_1",
+    "capped_2",
+    "capped_pairs_1",
+    "capped_pairs_2",
+    "sampled",
+)
+_GROWTH = {"context_tokens": "decodes", "capped_1": "below_1", "capped_2": "below_2"}
+"""Columns that grow from step to step of a run, and by how much."""
+
+
+@dataclass(eq=False, slots=True)
+class Breakdown:
+    """Derives the cause columns of `steps` with the timers that priced them."""
+
+    _timers: list[StepTimer] = field(default_factory=list)
+    _ranks: list[int] = field(default_factory=list)
+
+    def add(self, engine: int, timer: StepTimer, ranks: int) -> None:
+        """Engines are added in the order of their numbers."""
+        if engine != len(self._timers):
+            raise ValueError(f"engine {engine} is added out of order")
+        self._timers.append(timer)
+        self._ranks.append(ranks)
+
+    def __call__(self, rows: Columns) -> Columns:
+        """The derived columns for a group of rows."""
+        names = [c.name for c in STEPS.derived]
+        out = {name: np.zeros(len(rows["engine"])) for name in names}
+        engines = rows["engine"].astype(np.int64)
+        kinds: dict[int, list[int]] = {}
+        for engine in np.unique(engines):
+            kinds.setdefault(id(self._timers[engine]), []).append(int(engine))
+        for same in kinds.values():
+            at = np.flatnonzero(np.isin(engines, same))
+            causes = self._price(rows, at, same[0])
+            for name in names:
+                out[name][at] = causes[name]
+        return out
+
+    def _price(self, rows: Columns, at: NDArray[np.int64], engine: int) -> Columns:
+        ranks = self._ranks[engine]
+        table = at.reshape(-1, ranks)
+        shapes = {k: rows[k][table].astype(np.int64) for k in (*_SHAPE, "below_1", "below_2")}
+        n = rows["n"][table[:, 0]].astype(np.int64)
+        parts: list[dict[str, NDArray[np.float64]]] = []
+        for low, high in _pieces(n):
+            part = {k: v[low:high] for k, v in shapes.items()}
+            parts.append(self._price_runs(self._timers[engine], part, n[low:high]))
+        names = parts[0] if parts else {}
+        return {k: np.concatenate([p[k] for p in parts]).reshape(-1) for k in names}
+
+    @staticmethod
+    def _price_runs(
+        timer: StepTimer, runs: Shapes, n: NDArray[np.int64]
+    ) -> dict[str, NDArray[np.float64]]:
+        """Expand runs to steps, price each, and add up by run."""
+        starts = np.cumsum(n) - n
+        which = np.repeat(np.arange(len(n)), n)
+        ahead = (np.arange(len(which)) - starts[which])[:, None]
+        steps = {k: runs[k][which] for k in _SHAPE}
+        for column, growth in _GROWTH.items():
+            steps[column] = steps[column] + ahead * runs[growth][which]
+        causes = timer.breakdown(steps)
+        return {k: np.add.reduceat(v, starts, axis=0) for k, v in causes.items()}
+
+
+def _pieces(n: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Bounds of consecutive runs with about STEPS_AT_ONCE steps together."""
+    total = np.cumsum(n)
+    cuts = np.searchsorted(total, np.arange(STEPS_AT_ONCE, int(total[-1]), STEPS_AT_ONCE))
+    bounds = np.unique(np.concatenate(([0], cuts + 1, [len(n)])))
+    return list(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True))

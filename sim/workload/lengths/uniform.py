@@ -1,0 +1,36 @@
+"""Lengths spread evenly between two bounds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from sim.rng import Draws
+from sim.settings import settings
+
+
+@settings
+class Uniform:
+    """Every whole number from `min_tokens` to `max_tokens`, both included, is as likely."""
+
+    min_tokens: Annotated[int, Field(ge=1)]
+    """Shortest length."""
+    max_tokens: Annotated[int, Field(ge=1)]
+    """Longest length."""
+
+    def __post_init__(self) -> None:
+        if self.max_tokens < self.min_tokens:
+            raise ValueError(
+                f"max_tokens {self.max_tokens} is below min_tokens {self.min_tokens}; swap them"
+            )
+
+    def sample(
+        self, draws: Draws, numbers: NDArray[np.int64], base: Path | None = None
+    ) -> NDArray[np.int64]:
+        """(n,) independent tokens."""
+        width = self.max_tokens - self.min_tokens + 1
+        return self.min_tokens + np.floor(draws.uniform(numbers) * width).astype(np.int64)
