@@ -204,7 +204,6 @@ class Engine:
             flight.piece = FIRST_PIECE
         if factor != 1.0 and self._slots == 1:
             flight.stretch(now, factor)
-        self._stage_free[-1] = flight.ends[-1]
         if self.on_last_pass and flight.prefills:
             self._announce(flight)
 
@@ -367,10 +366,10 @@ class Engine:
         self.ranks[rank].unreserve(sequence)
         self.poke()
 
-    def refuses(self, rank: int, tokens: int) -> str:
+    def refuses(self, tokens: int) -> str:
         """Why a sequence that grows to `tokens` tokens can never be served here; empty if it
-        can."""
-        mine = self.ranks[rank]
+        can. All ranks are alike."""
+        mine = self.ranks[0]
         if tokens > mine.limits.context_tokens:
             return "context"
         return "kv_pool" if mine.units_for(tokens) > mine.cache.capacity else ""

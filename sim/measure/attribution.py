@@ -54,6 +54,7 @@ IN_PROMPT = {
 }
 IN_DECODE = IN_PROMPT | {
     "collective_s": "decode_collective_s",
+    "rank_wait_s": "decode_rank_wait_s",
     "decode_s": "decode_s",
     "stall_s": "stall_s",
 }

@@ -21,7 +21,8 @@ class Fleet:
     pool: Ints
     gpus: Ints
     lanes: Ints
-    """Ranks times slots: rows of `steps` that make one engine's time."""
+    """Ranks times passes in flight: rows of `steps` that make one engine's time. (An engine that
+    runs prefill and decode in separate passes has a slot for each, but one pass at a time.)"""
     kv_blocks: Floats
     """KV blocks of each rank."""
 
@@ -35,7 +36,7 @@ class Fleet:
             pools,
             np.array([pools.index(str(e["pool"])) for e in engines], dtype=np.int64),
             np.array([e["gpus"] for e in engines], dtype=np.int64),
-            np.array([e["ranks"] * e["slots"] for e in engines], dtype=np.int64),
+            np.array([e["ranks"] * e.get("passes", e["slots"]) for e in engines], dtype=np.int64),
             np.array([e["kv_blocks"] for e in engines], dtype=np.float64),
         )
 

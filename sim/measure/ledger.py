@@ -31,11 +31,13 @@ KINDS = (
     "contention_s",
     "decode_s",
     "decode_collective_s",
+    "decode_rank_wait_s",
     "stall_s",
 )
 """What the seconds of a step are split into. `compute`, `collective`, `host`, `rank_wait`,
-`pipeline` and `contention` make its duration. `decode`, `decode_collective` and `stall` make
-`compute + collective` once more, as seen by a sequence that decodes in it."""
+`pipeline` and `contention` make its duration. `decode`, `decode_collective`, `decode_rank_wait`
+and `stall` make `compute + collective + rank_wait` once more, as seen by a sequence that decodes in
+it."""
 
 READ = (
     "engine", "rank", "slot", "first_step", "n", "start_s", "end_s", "prefill_tokens", "decodes",
@@ -88,13 +90,13 @@ class Ledger:
         order = np.argsort(key, kind="stable")
         c = {name: values[order] for name, values in c.items()}
         key = key[order]
-        split = _split(c)
+        split = _split(c, _has_prefill(c, lanes))
         gap = _gaps(c, key // lanes.steps)
         split["prefill_gap_s"] = np.minimum(c["prefill_gap_s"], gap)
         split["gap_s"] = gap - split["prefill_gap_s"]
-        prompt = np.where(c["prefill_tokens"] > 0, split["compute_s"] - split["decode_s"], 0.0)
         return cls(
-            lanes, key, c["n"], c["start_s"], c["end_s"], c["prefill_tokens"], prompt,
+            lanes, key, c["n"], c["start_s"], c["end_s"], c["prefill_tokens"],
+            _prompt_compute(c, split["compute_s"]),
             {kind: _ticks(seconds) for kind, seconds in split.items()},
         )  # fmt: skip
 
@@ -128,19 +130,23 @@ def _lanes(c: dict[str, NDArray[Any]]) -> Lanes:
     )
 
 
-def _split(c: dict[str, NDArray[Any]]) -> dict[str, Floats]:
+def _has_prefill(c: dict[str, NDArray[Any]], lanes: Lanes) -> NDArray[np.bool_]:
+    """Whether any rank computed a prompt in the step of each row."""
+    mine = np.asarray(c["prefill_tokens"] > 0, dtype=np.bool_)
+    if lanes.ranks == 1 or not mine.any():
+        return mine
+    step = lanes.key(c["engine"], np.zeros_like(c["rank"]), c["slot"], c["first_step"])
+    return np.isin(step, np.unique(step[mine]))
+
+
+def _split(c: dict[str, NDArray[Any]], mixed: NDArray[np.bool_]) -> dict[str, Floats]:
     """Seconds of every kind, per row.
 
-    In a step that has both, the part of the decodes is the price of the same step without its
-    prefill, and stall is what the prefill added to compute and collectives.
+    In a step with prefill in any rank, a decoding sequence would have taken the price of the same
+    step without its prefill (waiting for ranks that decode more is in it); stall is the rest.
     """
     compute = c["linear_s"] + c["attention_s"] + c["experts_s"]
-    mixed = c["prefill_tokens"] > 0
-    alone = np.where(c["decodes"] > 0, c["decode_alone_s"], 0.0)
-    alone_collective = np.where(c["decodes"] > 0, c["decode_alone_collective_s"], 0.0)
-    alone_compute = np.where(c["decodes"] > 0, alone - alone_collective - c["host_s"], 0.0)
-    decode = np.where(mixed, alone_compute, compute)
-    decode_collective = np.where(mixed, alone_collective, c["collective_s"])
+    work = compute + c["collective_s"] + c["host_s"] + c["rank_wait_s"]
     return {
         "compute_s": compute,
         "collective_s": c["collective_s"],
@@ -148,10 +154,22 @@ def _split(c: dict[str, NDArray[Any]]) -> dict[str, Floats]:
         "rank_wait_s": c["rank_wait_s"],
         "pipeline_s": c["pipeline_s"],
         "contention_s": c["contention_s"],
-        "decode_s": decode,
-        "decode_collective_s": decode_collective,
-        "stall_s": (compute - decode) + (c["collective_s"] - decode_collective),
+        "decode_s": np.where(mixed, _alone_compute(c), compute),
+        "decode_collective_s": np.where(mixed, c["decode_alone_collective_s"], c["collective_s"]),
+        "decode_rank_wait_s": np.where(mixed, 0.0, c["rank_wait_s"]),
+        "stall_s": np.where(mixed, work - c["decode_alone_s"], 0.0),
     }
+
+
+def _alone_compute(c: dict[str, NDArray[Any]]) -> Floats:
+    """What a step without its prefill spends besides collectives and host, per row."""
+    return np.asarray(c["decode_alone_s"] - c["decode_alone_collective_s"] - c["host_s"])
+
+
+def _prompt_compute(c: dict[str, NDArray[Any]], compute: Floats) -> Floats:
+    """Compute seconds that the chunks of each row added to its decodes."""
+    alone = np.where(c["decodes"] > 0, np.minimum(_alone_compute(c), compute), 0.0)
+    return np.where(c["prefill_tokens"] > 0, compute - alone, 0.0)
 
 
 def _gaps(c: dict[str, NDArray[Any]], lane: Ints) -> Floats:

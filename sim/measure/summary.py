@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sim.measure.attribution import PARTS, Chain, attribute
-from sim.measure.fleet import Fleet
 from sim.measure.gaps import Tokens
 from sim.measure.invariants import check_requests, check_steps
 from sim.measure.latency import LATENCIES, Requests, meets
@@ -146,21 +145,23 @@ def _service(
 
 
 def _transfers(run: RunFolder, counted: Flags) -> Summary:
-    """Handoffs of the counted requests: how many, how large, how long and why."""
+    """Handoffs of the counted requests: how many, how large; means of first to last byte, of what
+    that takes after the prompt's end without and by other traffic, and of the wait before it."""
     c = run.columns("transfers")
     keep = counted[c["request"]] & ~np.isnan(c["end_s"])
     c = {name: values[keep] for name, values in c.items()}
     if not keep.any():
         return {"count": 0, "bytes": 0.0, "mean_s": None, "alone_s": None, "contention_s": None,
                 "wait_s": None}  # fmt: skip
-    effective = c["end_s"] - np.fmax(c["start_s"], c["ready_s"])
+    start = np.fmax(c["start_s"], c["ready_s"])
+    shared = c["end_s"] - start - c["alone_s"]
     return {
         "count": int(keep.sum()),
         "bytes": float(c["bytes"].sum()),
         "mean_s": float((c["end_s"] - c["start_s"]).mean()),
         "alone_s": float(c["alone_s"].mean()),
-        "contention_s": float(np.maximum(effective - c["alone_s"], 0.0).mean()),
-        "wait_s": float((c["start_s"] - c["asked_s"]).mean()),
+        "contention_s": float(np.maximum(shared, 0.0).mean()),
+        "wait_s": float((start - c["ready_s"]).mean()),
     }
 
 
@@ -204,8 +205,3 @@ def bottleneck(attribution: dict[str, dict[str, float]]) -> str:
         said.append(f"{share:.0%} of {name} is {IN_WORDS[part]}")
     sentence = "; ".join(said)
     return sentence[0].upper() + sentence[1:] + "."
-
-
-def gpus_of(run: RunFolder) -> int:
-    """GPUs of the deployment."""
-    return Fleet.read(run).total_gpus

@@ -51,18 +51,24 @@ WEBGL_POINTS = 2_000
 
 
 def layout(figure: Any, height: int, **more: Any) -> Any:
-    """Give a figure the common look; `more` goes to plotly's layout."""
+    """Give a figure the common look; `more` goes to plotly's layout, margins one by one."""
     settings: dict[str, Any] = {
         "template": "none",
         "height": height,
         "font": {"family": "Inter, system-ui, sans-serif", "size": 12, "color": INK},
-        "margin": {"l": 64, "r": 24, "t": 36, "b": 48},
+        "margin": {"l": 64, "r": 24, "t": 36, "b": 48} | more.pop("margin", {}),
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "#ffffff",
         "colorway": list(COLOURS),
         "hoverlabel": {"font": {"size": 12}, "bgcolor": "#ffffff", "bordercolor": "#c9d0d8"},
         "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": "#c9d0d8", "activecolor": FAINT},
-        "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0.0},
+        "legend": {
+            "orientation": "h",
+            "yanchor": "bottom",
+            "y": 1.02,
+            "x": 0.0,
+            "traceorder": "normal",
+        },
     }
     figure.update_layout(**(settings | more))
     axis = {"gridcolor": GRID, "linecolor": "#c9d0d8", "zeroline": False, "automargin": True}

@@ -17,6 +17,37 @@ from sim.record.tables import NONE
 COST = ("linear_s", "attention_s", "experts_s", "collective_s", "host_s", "contention_s")
 
 
+SHARED = ("host_s", "contention_s")
+
+
+class Alone:
+    """The parts of a rank's step that its decodes would take without any prefill."""
+
+    def __init__(self, cost: dict[str, float], compute: float, collective: float) -> None:
+        self.collective_s = collective * cost["collective_s"]
+        whole = sum(cost[c] for c in ("linear_s", "attention_s", "experts_s"))
+        self.whole_s = compute * whole + self.collective_s + cost["host_s"]
+
+
+@dataclass
+class Price:
+    """A step of one rank, with its seconds."""
+
+    engine: int
+    rank: int
+    step: int
+    start_s: float
+    end_s: float
+    cost: dict[str, float]
+    alone_s: float
+    alone_collective_s: float
+    mixed: bool
+
+    @property
+    def compute_s(self) -> float:
+        return sum(self.cost[c] for c in ("linear_s", "attention_s", "experts_s"))
+
+
 @dataclass(eq=False)
 class Seq:
     """A request on its way, with its true token times and parts."""
@@ -182,84 +213,85 @@ class Toy:
              waiting: list[list[Seq]]) -> Any:  # fmt: skip
         """Price and log one step of all ranks; gives its end and its rows."""
         r = self.random
-        costs = [
-            {c: r.choice([0.0, r.random() * 0.1]) + 1e-4 for c in COST} for _ in range(self.ranks)
-        ]
+        costs = [{c: r.choice([0.0, r.random() * 0.1]) + 1e-4 for c in COST} for _ in running]
+        for cost in costs:
+            cost["contention_s"] = costs[0]["contention_s"]
         longest = max(sum(c.values()) for c in costs)
-        end = now + longest
+        end, mixed = now + longest, any(plan)
+        shares = [(r.random(), r.random()) if mixed else (1.0, 1.0) for _ in costs]
+        parts = [Alone(c, f, g) for c, (f, g) in zip(costs, shares, strict=True)]
+        alone = max(p.whole_s for p in parts) if any(running) else 0.0
         rows = []
         for rank, cost in enumerate(costs):
             cost["rank_wait_s"] = longest - sum(cost.values())
-            compute = cost["linear_s"] + cost["attention_s"] + cost["experts_s"]
-            tokens = sum(t for _, t in plan[rank])
-            decodes = len(running[rank])
-            f, g = (r.random(), r.random()) if tokens else (1.0, 1.0)
-            if not decodes:
-                f = g = 0.0
-            alone = f * compute + g * cost["collective_s"] + cost["host_s"]
             rows.append({
                 "engine": e, "rank": rank, "slot": 0, "first_step": step, "n": 1, "start_s": now,
-                "end_s": end, "prefill_tokens": tokens, "prefills": len(plan[rank]),
-                "decodes": decodes, "decode_alone_s": alone if decodes else 0.0,
-                "decode_alone_collective_s": g * cost["collective_s"], **cost,
+                "end_s": end, "prefill_tokens": sum(t for _, t in plan[rank]),
+                "prefills": len(plan[rank]), "decodes": len(running[rank]),
+                "decode_alone_s": alone,
+                "decode_alone_collective_s": parts[rank].collective_s if alone else 0.0, **cost,
             })  # fmt: skip
-            self.pay(e, rank, step, now, end, cost, plan[rank], running[rank], f * compute,
-                     g * cost["collective_s"])  # fmt: skip
+            price = Price(e, rank, step, now, end, cost, alone, parts[rank].collective_s, mixed)
+            self.pay(price, plan[rank], running[rank])
             for s in waiting[rank]:
                 if s.stay is not None and s not in [p for p, _ in plan[rank]]:
-                    s.starved["batch_mates_s"] += compute
-                    for c in ("host_s", "rank_wait_s", "contention_s", "collective_s"):
+                    s.starved["batch_mates_s"] += price.compute_s
+                    for c in (*SHARED, "rank_wait_s", "collective_s"):
                         s.starved[c] += cost[c]
         self.t.add("clock", engine=e, slot=0, step=step, end_s=end)
         return end, rows
 
-    def pay(
-        self, e: int, rank: int, step: int, now: float, end: float, cost: dict[str, float],
-        plan: list[Any], running: list[Seq], alone: float, alone_coll: float,
-    ) -> None:  # fmt: skip
+    def pay(self, p: Price, plan: list[Any], running: list[Seq]) -> None:
         """Give the seconds of a step to the parts of those who took part."""
-        compute = cost["linear_s"] + cost["attention_s"] + cost["experts_s"]
         total = sum(t for _, t in plan)
-        shared = ("host_s", "rank_wait_s", "contention_s")
+        decode_s = p.alone_s - p.alone_collective_s - p.cost["host_s"]
+        prompt_s = max(p.compute_s - (decode_s if running else 0.0), 0.0)
         for s, tokens in plan:
-            self.t.add("chunks", request=s.number, engine=e, rank=rank, step=step, tokens=tokens,
-                       offset=s.done)  # fmt: skip
-            self.begin(e, rank, s, "recompute" if s.preemptions else "prefill", step, now)
+            self.t.add("chunks", request=s.number, engine=p.engine, rank=p.rank, step=p.step,
+                       tokens=tokens, offset=s.done)  # fmt: skip
+            self.begin(p, s, "recompute" if s.preemptions else "prefill")
             back = s.again or s.done + tokens <= s.lost
             late = back or (s.lost > 0 and s.done <= s.lost)
             for c, seconds in s.starved.items():
                 s.parts["recompute_s" if late else c] += seconds
             s.starved.clear()
             if back:
-                s.parts["recompute_s"] += end - now
+                s.parts["recompute_s"] += p.end_s - p.start_s
                 continue
-            own = (compute - alone) * tokens / total
+            own = prompt_s * tokens / total
             s.parts["own_prefill_s"] += own
-            s.parts["batch_mates_s"] += compute - own
-            for c in (*shared, "collective_s"):
-                s.parts[c] += cost[c]
+            s.parts["batch_mates_s"] += p.compute_s - own
+            for c in (*SHARED, "rank_wait_s", "collective_s"):
+                s.parts[c] += p.cost[c]
         for s in running:
-            self.begin(e, rank, s, "decode", step, now)
-            s.parts["decode_s"] += alone
-            s.parts["collective_s"] += alone_coll
-            s.parts["stall_s"] += compute - alone + cost["collective_s"] - alone_coll
-            for c in shared:
-                s.parts[c] += cost[c]
+            self.begin(p, s, "decode")
+            for c in SHARED:
+                s.parts[c] += p.cost[c]
+            if p.mixed:
+                s.parts["decode_s"] += decode_s
+                s.parts["collective_s"] += p.alone_collective_s
+                whole = p.compute_s + sum(p.cost[c] for c in ("collective_s", "host_s",
+                                                              "rank_wait_s"))  # fmt: skip
+                s.parts["stall_s"] += whole - p.alone_s
+            else:
+                s.parts["decode_s"] += p.compute_s
+                s.parts["collective_s"] += p.cost["collective_s"]
+                s.parts["rank_wait_s"] += p.cost["rank_wait_s"]
 
-    def begin(self, e: int, rank: int, s: Seq, stage: str, step: int, now: float) -> None:
+    def begin(self, p: Price, s: Seq, stage: str) -> None:
         """Account the wait before this step; open a stay when none is open."""
-        waited = now - s.left_s
+        waited = p.start_s - s.left_s
         if s.stay is None:
             if not s.engines:
-                part, s.first_step_s = "queue_s", now
+                part, s.first_step_s = "queue_s", p.start_s
             elif stage == "decode" and not s.again:
                 part = "decode_queue_s"
             else:
                 part = "recompute_s"
             s.parts[part] += waited
-            s.stay = {"request": s.number, "engine": e, "rank": rank, "stage": stage,
-                      "enter_s": s.left_s, "first_step": step, "tokens": 0}  # fmt: skip
-            s.engines.append(e)
+            s.stay = {"request": s.number, "engine": p.engine, "rank": p.rank, "stage": stage,
+                      "enter_s": s.left_s, "first_step": p.step, "tokens": 0}  # fmt: skip
+            s.engines.append(p.engine)
             s.again = s.again and stage != "decode"
 
     def token(self, s: Seq, now: float) -> None:

@@ -26,9 +26,8 @@ class _Aggregated:
         engine.submit(rank, sequence)
 
     def refuses(self, prompt_tokens: int, total_tokens: int) -> str:
-        for index in range(len(self.view)):
-            engine, rank = self.view.seat(index)
-            reason = engine.refuses(rank, total_tokens)
+        for pool in self.services.pools.values():
+            reason = pool.engines[0].refuses(total_tokens)
             if reason:
                 return reason
         return ""

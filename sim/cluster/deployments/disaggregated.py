@@ -102,12 +102,8 @@ class _Disaggregated:
         return self.handoffs.open(sequence, (engine, rank), self.decode.seat(seat))
 
     def refuses(self, prompt_tokens: int, total_tokens: int) -> str:
-        for view, tokens in ((self.prefill, prompt_tokens), (self.decode, total_tokens)):
-            engine, rank = view.seat(0)
-            reason = engine.refuses(rank, tokens)
-            if reason:
-                return reason
-        return ""
+        src, dst = self.handoffs.src.engines[0], self.handoffs.dst.engines[0]
+        return src.refuses(prompt_tokens) or dst.refuses(total_tokens)
 
     def keeps(self, engine: Engine, sequence: Sequence) -> bool:
         return engine.number not in self.prefill_engines

@@ -47,9 +47,7 @@ class Attribution:
         for row, title in enumerate(("TTFT (s)", "E2E (s)"), start=1):
             figure.update_xaxes(title_text=title, row=row, col=1)
         figure.update_yaxes(autorange="reversed")
-        legend = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0.0}
-        return layout(figure, 520, barmode="stack", bargap=0.3, legend=legend,
-                      margin={"t": 90, "l": 140})  # fmt: skip
+        return layout(figure, 520, barmode="stack", bargap=0.3, margin={"t": 90, "l": 140})
 
 
 def _columns(run: RunFolder) -> dict[str, Floats] | None:

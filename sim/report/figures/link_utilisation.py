@@ -119,13 +119,19 @@ def _told(use: LinkUse, link: int) -> str:
     )
 
 
+def _short(name: str) -> str:
+    """The last word of a node's name, or all of it when that is only a number."""
+    last = name.rsplit(".", 1)[-1]
+    return name if last.isdigit() else last
+
+
 def _nodes(figure: Any, nodes: list[dict[str, Any]]) -> None:
     few = len(nodes) <= 80
     figure.add_trace(
         scatter_class(len(nodes))(
             x=rounded([n["x"] for n in nodes]), y=rounded([n["y"] for n in nodes]),
             mode="markers+text" if few else "markers",
-            text=[str(n["name"]).rsplit(".", 1)[-1] for n in nodes] if few else None,
+            text=[_short(str(n["name"])) for n in nodes] if few else None,
             textposition="bottom center", textfont={"size": 9, "color": INK},
             customdata=[f"{n['name']} ({n.get('kind', '')})" for n in nodes],
             hovertemplate="%{customdata}<extra></extra>",
