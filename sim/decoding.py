@@ -29,7 +29,9 @@ def decode(cls: type[T], value: object, where: str) -> T:
         return TypeAdapter(cls).validate_python(value)
     except ValidationError as problem:
         path, says = first_problem(problem, cls)
-        raise ScenarioError(f"{where}: '{path}' {says}" if path else f"{where}: {says}") from problem
+        raise ScenarioError(
+            f"{where}: '{path}' {says}" if path else f"{where}: {says}"
+        ) from problem
 
 
 def first_problem(error: ValidationError, cls: Any) -> tuple[str, str]:

@@ -9,34 +9,37 @@ from __future__ import annotations
 from collections.abc import Sequence as Many
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from sim.engine.engine import Engine
-from sim.engine.ports import Gauges
+from sim.engine.ports import ONE_REQUEST
 from sim.workload.request import Ask
 
 
 class View:
     """The seats that a router may choose from."""
 
-    __slots__ = ("_engines", "_ranks", "requests", "tokens")
+    __slots__ = ("_engines", "_ranks", "load")
 
-    def __init__(self, seats: int) -> None:
-        self.requests: NDArray[Any] = np.zeros(seats, dtype=np.int64)
-        """Sequences waiting, running or on their way there."""
-        self.tokens: NDArray[Any] = np.zeros(seats, dtype=np.int64)
-        """Prompt tokens still to compute."""
+    def __init__(self, load: NDArray[Any]) -> None:
+        self.load = load
+        """`requests · ONE_REQUEST + prompt tokens to compute` of every seat: its order is by
+        requests, then by tokens."""
         self._engines: list[Engine] = []
         self._ranks: list[int] = []
 
     def __len__(self) -> int:
-        return len(self.requests)
+        return len(self.load)
 
-    def gauges(self, first: int, ranks: int) -> Gauges:
-        """The entries of one engine, for it to keep up to date."""
-        part = slice(first, first + ranks)
-        return Gauges(self.requests[part], self.tokens[part])
+    @property
+    def requests(self) -> NDArray[Any]:
+        """Sequences waiting, running or on their way, by seat."""
+        return self.load // ONE_REQUEST
+
+    @property
+    def tokens(self) -> NDArray[Any]:
+        """Prompt tokens still to compute, by seat."""
+        return self.load % ONE_REQUEST
 
     def seat_engines(self, engines: Many[Engine]) -> None:
         """Fill the seats, in order, with the ranks of these engines."""

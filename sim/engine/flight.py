@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence as Many
 from dataclasses import dataclass, field
 
 from simpy.events import Event
 
 from sim.clock import Clock
-from sim.engine.rank import Chunk
+from sim.engine.lane import Lane
+from sim.engine.rank import Chunk, Rank
 from sim.engine.track import Track
 from sim.perf.shape import StepShape
+
+NO_CHUNKS: tuple[Chunk, ...] = ()
 
 FIRST_PIECE = 8
 """Steps that a leap prices at first; every uncut piece doubles it."""
@@ -25,10 +29,16 @@ class Flight:
     """Its place among events at one instant."""
     decode_track: Track
     prefill_track: Track
+    seats: list[tuple[Rank, Lane]]
+    """Every rank with its lane in this slot."""
+    lanes: list[Lane] = field(init=False)
+    decode_shapes: list[StepShape] = field(init=False)
+    """The shapes of the lanes."""
     track: Track = field(init=False)
     """Which of the two this pass is on."""
-    shapes: list[StepShape] = field(default_factory=list)
-    chunks: list[list[Chunk]] = field(default_factory=list)
+    shapes: list[StepShape] = field(init=False)
+    """What this pass computes, by rank."""
+    chunks: list[Many[Chunk]] = field(init=False)
     """Prompt chunks, by rank."""
     prefills: bool = False
     decodes: bool = False
@@ -49,6 +59,9 @@ class Flight:
     wake: Event | None = None
 
     def __post_init__(self) -> None:
+        self.lanes = [lane for _, lane in self.seats]
+        self.decode_shapes = self.shapes = [lane.shape for lane in self.lanes]
+        self.chunks = [NO_CHUNKS for _ in self.seats]
         self.track = self.decode_track
 
     def passes_begun(self, now_s: float) -> int:
@@ -68,8 +81,9 @@ class Flight:
             self.piece = FIRST_PIECE
             self.retime(clock, self.ends[-1], step_end)
 
-    def stretch(self, now_s: float, factor: float) -> None:
-        """What is left of the pass in progress takes `factor` times as long (no leap)."""
-        end = now_s + (self.ends[0] - now_s) * factor
-        self.contention_s += end - self.ends[0]
-        self.ends[0] = end
+    def stretch(self, now_s: float, factor: float, which: int = 0) -> None:
+        """What is left of the pass in progress, the last of the flight, takes `factor` times as
+        long."""
+        end = now_s + (self.ends[which] - now_s) * factor
+        self.contention_s += end - self.ends[which]
+        self.ends[which] = end

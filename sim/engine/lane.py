@@ -30,10 +30,24 @@ class _Group:
 class Lane:
     """Members of one (rank, slot)."""
 
-    __slots__ = ("_block", "_caps", "_crossings", "_finishers", "_groups", "changed", "flying", "grown", "shape", "tick")
+    __slots__ = (
+        "_block",
+        "_caps",
+        "_crossings",
+        "_finishers",
+        "_groups",
+        "changed",
+        "first_finish",
+        "flying",
+        "grown",
+        "shape",
+        "tick",
+    )
 
     def __init__(self, block_tokens: int, groups: tuple[KvGroup, ...], caps: tuple[int, ...]):
         self.shape = StepShape()
+        self.first_finish = NEVER
+        """Tick at which the next member finishes, or earlier."""
         self.tick = 0
         """Passes so far; the number of the next one on the slot's clock."""
         self.flying = False
@@ -60,6 +74,7 @@ class Lane:
         sequence.join_tick = tick
         sequence.finish_tick = tick + remaining
         heappush(self._finishers, (sequence.finish_tick, sequence.number, sequence))
+        self.first_finish = self._finishers[0][0]
         shape = self.shape
         shape.decodes += 1
         shape.sampled += 1
@@ -97,23 +112,24 @@ class Lane:
             self._cross(*heappop(self._crossings))
 
     def finisher(self) -> Sequence | None:
-        """A member that has made its last token, or None."""
+        """Take the first of the finishers' list out: a member that has made its last token, or
+        None for one that has left before. Only when `first_finish <= tick`."""
         heap = self._finishers
-        while heap and heap[0][0] <= self.tick:
-            tick, _, sequence = heappop(heap)
-            if sequence.lane is self and sequence.finish_tick == tick:
-                return sequence
-        return None
+        tick, _, sequence = heappop(heap)
+        self.first_finish = heap[0][0] if heap else NEVER
+        return sequence if sequence.lane is self and sequence.finish_tick == tick else None
 
     def horizon(self) -> int:
-        """Passes until a member finishes or crosses a cap."""
-        heap = self._finishers
-        while heap and (heap[0][2].lane is not self or heap[0][2].finish_tick != heap[0][0]):
-            heappop(heap)
-        ticks = heap[0][0] - self.tick if heap else NEVER
+        """Passes until a member finishes or crosses a cap (or fewer, where one has left)."""
+        ticks = self.first_finish - self.tick
         if self._crossings:
             ticks = min(ticks, self._crossings[0][0] - self.tick)
         return ticks
+
+    @property
+    def most_growth(self) -> int:
+        """No pass needs more units than this."""
+        return sum(g.growing * g.units for g in self._groups)
 
     def growth(self) -> int:
         """Units that the members need for the next pass."""

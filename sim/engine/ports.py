@@ -46,14 +46,32 @@ class Services:
     clock: Clock
     log: Log
     sampler: Sampler
-    port: Port
+
+
+ONE_REQUEST = 1 << 40
+"""Weight of a request in the load column: more than the prompt tokens of any waiting line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
-    """Columns of the cluster's view that this engine keeps up to date, one entry a rank."""
+    """The part of the cluster's view that this engine keeps up to date, one entry a rank:
+    `requests · ONE_REQUEST + prompt tokens still to compute`, so that one comparison orders by
+    both."""
 
-    requests: NDArray[Any]
-    """Sequences waiting, running or arriving."""
-    tokens: NDArray[Any]
-    """Prompt tokens still to compute."""
+    load: NDArray[Any]
+
+    def came(self, rank: int, prompt_tokens: int) -> None:
+        """A request is waiting, or on its way."""
+        self.load[rank] += ONE_REQUEST + prompt_tokens
+
+    def left(self, rank: int) -> None:
+        """A request is gone."""
+        self.load[rank] -= ONE_REQUEST
+
+    def computed(self, rank: int, prompt_tokens: int) -> None:
+        """Prompt tokens have been computed."""
+        self.load[rank] -= prompt_tokens
+
+    def nothing_to_compute(self, rank: int) -> None:
+        """No prompt is left."""
+        self.load[rank] -= self.load[rank] % ONE_REQUEST

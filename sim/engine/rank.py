@@ -266,9 +266,10 @@ class Rank:
         """Take the units that the lane's members need for the next pass, sending others back
         until there are enough. Whether somebody was sent back."""
         needed = lane.growth()
-        if self.cache.take(needed):
-            lane.grown = True
+        lane.grown = True
+        if not needed or self.cache.take(needed):
             return False
+        lane.grown = False
         while not self.cache.take(needed):
             if self.send_back() is None:
                 raise BrokenInvariant(
@@ -330,13 +331,17 @@ class Rank:
     def horizon(self, lane: Lane, limit: int) -> int:
         """Passes, at most `limit`, that change nothing but lengths: nobody finishes, crosses a cap
         or wants a block that is not there. The first pass has its blocks already."""
-        passes = min(limit, lane.horizon())
-        if passes >= NEVER:
-            return limit
+        passes = lane.horizon()
+        if passes > limit:
+            passes = limit
+        elif passes < 1:
+            return 1
         room = self.cache.available
-        while passes > 1 and lane.growth_between(1, passes) > room:
+        while passes > 1 and passes * lane.most_growth > room:
+            if lane.growth_between(1, passes) <= room:
+                break
             passes //= 2
-        return max(1, passes)
+        return passes
 
     def everyone(self) -> list[Sequence]:
         """All sequences here: running, waiting, arrived and held."""

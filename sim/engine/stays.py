@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sim.engine.lane import Lane
-from sim.engine.ports import Services
+from sim.clock import Clock
 from sim.engine.sequence import Sequence
+from sim.record.log import Emit
 from sim.record.tables import CLOSED, NONE, STAGES
 
 PREFILL, DECODE, RECOMPUTE = range(len(STAGES))
@@ -18,12 +18,14 @@ class Stays:
     """Writes the stays of one engine. Each closes one stay and opens the next."""
 
     engine: int
-    services: Services
+    clock: Clock
+    emit: Emit
 
-    def prefill(self, rank: int, sequence: Sequence, closed: int, now_s: float) -> None:
+    def prefill(self, rank: int, sequence: Sequence, closed: int) -> None:
         """The stay in which a prompt was (or would have been) computed ends now."""
         ran = sequence.last_step != NONE
-        self.services.log.intervals(
+        now_s = self.clock.now
+        self.emit(
             (
                 sequence.number,
                 self.engine,
@@ -41,10 +43,10 @@ class Stays:
         )
         self._open_next(sequence, now_s)
 
-    def decode(self, rank: int, lane: Lane, slot: int, sequence: Sequence, closed: int) -> None:
-        """A decoding stay in `lane` ends with the lane's last pass."""
-        now_s = self.services.clock.now
-        self.services.log.intervals(
+    def decode(self, rank: int, tick: int, slot: int, sequence: Sequence, closed: int) -> None:
+        """A decoding stay ends before pass `tick` of the slot."""
+        now_s = self.clock.now
+        self.emit(
             (
                 sequence.number,
                 self.engine,
@@ -53,8 +55,8 @@ class Stays:
                 DECODE,
                 sequence.enter_s,
                 sequence.join_tick,
-                lane.tick - 1,
-                lane.tick - sequence.join_tick,
+                tick - 1,
+                tick - sequence.join_tick,
                 0,
                 closed,
                 now_s,

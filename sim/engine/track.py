@@ -23,11 +23,10 @@ class Track:
         "_emit",
         "_engine",
         "_first",
+        "_heads",
         "_n",
         "_open",
         "_pipeline_s",
-        "_start",
-        "_tails",
         "ends",
         "number",
     )
@@ -40,29 +39,25 @@ class Track:
         self._emit = emit
         self._open = False
         self._first = self._n = 0
-        self._start = self._pipeline_s = self._contention_s = 0.0
-        self._tails: list[tuple[float, ...]] = []
+        self._pipeline_s = self._contention_s = 0.0
+        self._heads: list[tuple[float, ...]] = []
+
+    def continues(self, start_s: float) -> bool:
+        """Whether a pass with the same members that starts now goes on with the open run."""
+        return self._open and self.ends[-1] == start_s
 
     def begin(
-        self,
-        start_s: float,
-        shapes: Many[StepShape],
-        ranks: Many[Rank],
-        *,
-        same: bool,
-        prefill_gap_s: float,
+        self, start_s: float, shapes: Many[StepShape], ranks: Many[Rank], prefill_gap_s: float
     ) -> None:
-        """A pass begins. It continues the open run when it has the `same` members and follows
-        without a gap."""
-        last = self.ends[-1] if self.ends else 0.0
-        if same and self._open and last == start_s:
-            return
+        """A pass with other members, or after a gap, begins: write the run before it."""
         self.close()
-        self._open = True
-        self._first, self._n, self._start = len(self.ends), 0, start_s
-        gap = start_s - last if self.ends else 0.0
-        self._tails = [
-            (*_snapshot(s, r), gap, prefill_gap_s) for s, r in zip(shapes, ranks, strict=True)
+        first = len(self.ends)
+        gap = start_s - self.ends[-1] if first else 0.0
+        self._open, self._first, self._n = True, first, 0
+        self._heads = [
+            (self._engine, i, self.number, first, start_s, gap, prefill_gap_s)
+            + _snapshot(shapes[i], ranks[i])
+            for i in range(len(ranks))
         ]
 
     def commit(self, ends: Many[float], pipeline_s: float, contention_s: float) -> None:
@@ -75,10 +70,10 @@ class Track:
     def close(self) -> None:
         """Write the open run, one row a rank."""
         if self._open and self._n:
-            end, waits = self.ends[self._first + self._n - 1], (self._pipeline_s, self._contention_s)
-            for rank, tail in enumerate(self._tails):
-                head = (self._engine, rank, self.number, self._first, self._n, self._start, end)
-                self._emit(head + tail + waits)
+            end = self.ends[self._first + self._n - 1]
+            tail = (self._n, end, self._pipeline_s, self._contention_s)
+            for head in self._heads:
+                self._emit(head + tail)
         self._open = False
         self._pipeline_s = self._contention_s = 0.0
 
@@ -86,6 +81,7 @@ class Track:
 def _snapshot(s: StepShape, rank: Rank) -> tuple[float, ...]:
     """The columns from `prefill_tokens` to `waiting`."""
     cache = rank.cache
+    capped, below, pairs = s.capped_tokens, s.below, s.capped_pairs
     return (
         s.prefill_tokens,
         s.prefill_pairs,
@@ -93,12 +89,12 @@ def _snapshot(s: StepShape, rank: Rank) -> tuple[float, ...]:
         s.prefills,
         s.decodes,
         s.context_tokens,
-        s.capped_tokens[0],
-        s.capped_tokens[1],
-        s.below[0],
-        s.below[1],
-        s.capped_pairs[0],
-        s.capped_pairs[1],
+        capped[0],
+        capped[1],
+        below[0],
+        below[1],
+        pairs[0],
+        pairs[1],
         s.sampled,
         cache.capacity - cache.free - cache.cached,
         cache.cached,

@@ -149,7 +149,7 @@ class Chain:
         clear = np.minimum(start + alone, arrived)
         split.add("handoff_wait_s", who, start - end[at])
         split.add("transfer_s", who, clear - start)
-        split.add("contention_s", who, arrived - clear)
+        split.add("contention_s", who, _no_rounding(arrived - clear))
         split.add("decode_queue_s", who, begin[at] - arrived)
 
     def _prompts(self, split: Split, until_s: Floats) -> None:
@@ -168,7 +168,7 @@ class Chain:
         own = self.progress.own_s[at]
         split.add("own_prefill_s", who, own)
         mates = ledger.between("compute_s", low, high) - own
-        split.add("batch_mates_s", who, np.where(np.abs(mates) < ROUNDING_S, 0.0, mates))
+        split.add("batch_mates_s", who, _no_rounding(mates))
 
     def _decodes(self, split: Split, until_s: Floats) -> None:
         """Time in stays that generated, of the first of its rows only the part before `until_s`.
@@ -190,6 +190,11 @@ class Chain:
             split.add(part, who, ledger.between(kind, low, high) * share)
         for kind, part in GAPS.items():
             split.add(part, who, ledger.gaps(kind, low, high))
+
+
+def _no_rounding(seconds: Floats) -> Floats:
+    """The same seconds with rounding taken for nothing."""
+    return np.where(np.abs(seconds) < ROUNDING_S, 0.0, seconds)
 
 
 def attribute(chain: Chain) -> pa.Table:

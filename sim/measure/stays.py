@@ -58,8 +58,12 @@ class Stays:
         Raises BrokenInvariant when one does not begin and end at bounds of runs of steps.
         """
         c = run.columns("intervals", *READ)
-        ran = c["last_step"] >= c["first_step"]
+        prompt = c["stage"] != DECODE
+        ran = (c["last_step"] >= 0) & (prompt | (c["last_step"] >= c["first_step"]))
         c = {name: values[ran] for name, values in c.items()}
+        if ledger.lanes.slots > 1:
+            prompts = np.flatnonzero(prompt[ran])
+            c["first_step"][prompts] = _first_steps(run, ledger, c, prompts)
         low = ledger.find(c["engine"], c["rank"], c["slot"], c["first_step"])
         high = ledger.find(c["engine"], c["rank"], c["slot"], c["last_step"])
         _check_bounds(c, ledger, low, high)
@@ -105,6 +109,30 @@ class Stays:
         shifted[1:] = self.end_s[:-1]
         shifted[self.first] = np.nan
         return shifted
+
+
+def _first_steps(run: RunFolder, ledger: Ledger, c: dict[str, NDArray[Any]], at: Ints) -> Ints:
+    """First step of each prompt stay `at` in the slot of its last chunk.
+
+    The chunks of a prompt may travel in several slots, so it is looked up among them: the first
+    one in that lane after the request's stay before.
+    """
+    lanes = ledger.lanes
+    many = int(ledger.key[-1]) // lanes.steps + 1 if len(ledger.key) else 1
+    k = run.columns("chunks", "request", "engine", "rank", "slot", "step")
+    place = k["request"] * many + lanes.lane(k["engine"], k["rank"], k["slot"])
+    chunks = np.sort(place * lanes.steps + k["step"])
+    mine = (c["request"] * many + lanes.lane(c["engine"], c["rank"], c["slot"]))[at]
+    order = np.lexsort((c["last_step"][at], mine))
+    mine, last = mine[order], c["last_step"][at][order]
+    after = np.zeros(len(at), dtype=np.int64)
+    after[1:] = np.where(mine[1:] == mine[:-1], last[:-1] + 1, 0)
+    found = np.searchsorted(chunks, mine * lanes.steps + after)
+    found = np.minimum(found, max(len(chunks) - 1, 0))
+    first = chunks[found] - mine * lanes.steps if len(chunks) else c["first_step"][at][order]
+    steps = np.empty(len(at), dtype=np.int64)
+    steps[order] = first
+    return steps
 
 
 def _check_bounds(c: dict[str, NDArray[Any]], ledger: Ledger, low: Ints, high: Ints) -> None:

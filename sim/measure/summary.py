@@ -18,7 +18,7 @@ from sim.measure.quantiles import stats
 from sim.measure.stays import Flags, Stays
 from sim.measure.utilisation import Activity, LinkUse
 from sim.measure.window import Window, window_of
-from sim.record.run_folder import RunFolder
+from sim.record.run_folder import RunFolder, numbers
 from sim.record.tables import STATES
 
 Summary = dict[str, Any]
@@ -30,7 +30,7 @@ IN_WORDS = {
     "collective_s": "collectives between GPUs",
     "host_s": "host overhead (launches, scheduling, sampling)",
     "rank_wait_s": "waiting for the slowest data-parallel rank",
-    "pipeline_s": "waiting between pipeline stages",
+    "pipeline_s": "the pipeline (chunks in earlier passes, waits between stages)",
     "handoff_wait_s": "waiting for room in a decode engine",
     "transfer_s": "moving its KV cache",
     "contention_s": "sharing links with other traffic",
@@ -181,7 +181,7 @@ def _links(run: RunFolder, count: int = 5) -> list[Summary]:
 
 def _attribution(parts: pa.Table, counted: Flags) -> dict[str, dict[str, float]]:
     """Mean seconds of each part over the counted finished requests."""
-    mask = counted[parts.column("request").to_numpy()]
+    mask = counted[numbers(parts.column("request"))]
     if not mask.all():
         parts = parts.filter(pa.array(mask))
     if parts.num_rows == 0:
@@ -202,6 +202,6 @@ def bottleneck(attribution: dict[str, dict[str, float]]) -> str:
         total = sum(parts.values())
         part = max(parts, key=lambda p: parts[p])
         share = parts[part] / total if total else 0.0
-        said.append(f"{share:.0%} of {name} is {IN_WORDS[part]}")
+        said.append(f"{100 * share:.0f} % of {name} is {IN_WORDS[part]}")
     sentence = "; ".join(said)
     return sentence[0].upper() + sentence[1:] + "."

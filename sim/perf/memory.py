@@ -126,9 +126,7 @@ def fit(
 ) -> Memory:
     """Work out what is left for the KV cache; refused, with the arithmetic, when nothing is."""
     layers = spread.stage_layers(model)
-    weights = max(
-        stage_weight_bytes(model, spread, formats, i, x) for i, x in enumerate(layers)
-    )
+    weights = max(stage_weight_bytes(model, spread, formats, i, x) for i, x in enumerate(layers))
     activations = activation_bytes(model, spread, max_tokens, max_sampled)
     usable = gpu.hbm_bytes * utilization
     left = usable - weights - activations - RESERVE_BYTES

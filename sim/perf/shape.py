@@ -36,6 +36,13 @@ class StepShape:
         """Tokens that pass through the weight matrices."""
         return self.decodes + self.prefill_tokens
 
+    def drop_prefills(self) -> None:
+        """Take the prompt chunks out again."""
+        self.sampled = self.decodes
+        self.prefills = self.prefill_tokens = self.prefill_pairs = self.prefill_kv_tokens = 0
+        for i in range(MAX_CAPS):
+            self.capped_pairs[i] = 0
+
 
 def pairs(offset: int, tokens: int) -> int:
     """Causal query-key pairs of a chunk of `tokens` behind `offset` cached ones."""

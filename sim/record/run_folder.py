@@ -117,7 +117,8 @@ class RunFolder:
         """A table, or some columns of it, as Arrow; one that was never written is empty."""
         path = self.path / f"{table}.parquet"
         if path.is_file():
-            return pq.read_table(path, columns=columns, partitioning=None)
+            with pq.ParquetFile(path) as file:
+                return file.read(columns=columns)
         if table not in TABLES:
             raise ScenarioError(f"the run folder '{self.path}' has no table '{table}'")
         empty = schema(TABLES[table]).empty_table()
@@ -161,12 +162,24 @@ def _array(table: str, name: str, column: pa.ChunkedArray) -> NDArray[Any]:
         labels = next(c.labels for c in TABLES[table].all_columns if c.name == name)
         parts = [_codes(chunk, labels) for chunk in column.chunks]
         return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
-    return np.asarray(column.to_numpy())
+    return numbers(column)
+
+
+def numbers(column: pa.ChunkedArray) -> NDArray[Any]:
+    """A column of numbers without nulls as numpy (Arrow's own `to_numpy` would load pandas)."""
+    chunks = [_numpy(chunk) for chunk in column.chunks]
+    empty = np.zeros(0, dtype=column.type.to_pandas_dtype())
+    return np.concatenate(chunks) if len(chunks) > 1 else chunks[0] if chunks else empty
 
 
 def _codes(chunk: pa.DictionaryArray, labels: tuple[str, ...]) -> NDArray[np.int64]:
     """Indices into `labels`; a Parquet reader may have ordered the dictionary otherwise."""
     position = {label: i for i, label in enumerate(labels)}
     translate = np.array([position[v] for v in chunk.dictionary.to_pylist()], dtype=np.int64)
-    indices = np.asarray(chunk.indices.to_numpy(zero_copy_only=False))
+    indices = _numpy(chunk.indices)
     return translate[indices] if len(indices) else np.zeros(0, dtype=np.int64)
+
+
+def _numpy(array: pa.Array) -> NDArray[Any]:
+    """The numbers of one chunk, not copied."""
+    return np.asarray(np.from_dlpack(array))

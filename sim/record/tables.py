@@ -119,9 +119,9 @@ STEPS = Table(
         _int("rank", "rank; all ranks of an engine step together"),
         _int("slot", "slot"),
         _int("first_step", "number of the run's first step on the slot's clock"),
-        _int("n", "steps in the run"),
         _num("start_s", "start of the first step"),
-        _num("end_s", "end of the last step"),
+        _num("gap_s", "time on the slot's clock between the last run's end and this one's start"),
+        _num("prefill_gap_s", "part of gap_s in which the engine ran prefill-only passes"),
         _int("prefill_tokens", "prompt tokens per step (a run with any has n = 1)"),
         _int("prefill_pairs", "query-key pairs of the chunks: Σ t·o + t(t+1)/2"),
         _int("prefill_kv_tokens", "keys that the chunks read: Σ (o + t)"),
@@ -138,8 +138,8 @@ STEPS = Table(
         _int("used_blocks", "KV blocks held by sequences in the run's first step"),
         _int("cached_blocks", "KV blocks held by the prefix cache alone"),
         _int("waiting", "sequences in the waiting line when the run began"),
-        _num("gap_s", "time on the slot's clock between the last run's end and this one's start"),
-        _num("prefill_gap_s", "part of gap_s in which the engine ran prefill-only passes"),
+        _int("n", "steps in the run"),
+        _num("end_s", "end of the last step"),
         _num("pipeline_s", "seconds in which passes waited between stages"),
         _num("contention_s", "seconds added by sharing links or by a slow-down"),
     ),
@@ -208,6 +208,5 @@ ENGINES = Table(
 )
 
 TABLES: dict[str, Table] = {
-    t.name: t
-    for t in (REQUESTS, INTERVALS, CHUNKS, STEPS, CLOCK, TRANSFERS, LINKS, ENGINES)
+    t.name: t for t in (REQUESTS, INTERVALS, CHUNKS, STEPS, CLOCK, TRANSFERS, LINKS, ENGINES)
 }

@@ -64,12 +64,12 @@ def life_of(run: RunFolder, number: int) -> Life:
     request["state"], request["reason"] = STATES[request["state"]], REASONS[request["reason"]]
     fleet = Fleet.read(run)
     stays = _rows(run.columns("intervals"), number)
-    chunks = _rows(run.columns("chunks"), number)
+    stays.sort(key=lambda s: (s["enter_s"], s["leave_s"]))
+    chunks = [c["tokens"] for c in _rows(run.columns("chunks"), number)]
     for s in stays:
         s["stage"], s["closed"] = STAGES[s["stage"]], CLOSED[s["closed"]]
         s["engine_name"] = f"{fleet.name(s['engine'])} ({fleet.engines[s['engine']]['pool']})"
-        s["chunks"] = [c["tokens"] for c in chunks if _in(c, s)] if s["stage"] != "decode" else []
-    stays.sort(key=lambda s: (s["enter_s"], s["leave_s"]))
+        s["chunks"] = _taken(chunks, s["tokens"]) if s["stage"] != "decode" else []
     transfers = _rows(run.columns("transfers"), number)
     transfers.sort(key=lambda t: float(t["asked_s"]))
     return Life(request, tuple(stays), tuple(transfers), _attributed(run, number))
@@ -81,10 +81,12 @@ def _rows(columns: Columns, number: int) -> list[dict[str, Any]]:
     return [{name: values[i].item() for name, values in columns.items()} for i in at]
 
 
-def _in(chunk: dict[str, Any], stay: dict[str, Any]) -> bool:
-    """Whether a chunk was computed in a stay (in its slot)."""
-    same = all(chunk[k] == stay[k] for k in ("engine", "rank", "slot"))
-    return same and stay["first_step"] <= chunk["step"] <= stay["last_step"]
+def _taken(chunks: list[int], tokens: int) -> list[int]:
+    """Take the chunks from the front that make up a stay's tokens."""
+    taken: list[int] = []
+    while chunks and sum(taken) < tokens:
+        taken.append(chunks.pop(0))
+    return taken
 
 
 def _attributed(run: RunFolder, number: int) -> dict[str, dict[str, float]]:
@@ -120,9 +122,9 @@ def _stay(stay: dict[str, Any], *, first: bool, request: dict[str, Any]) -> list
     if first and not np.isnan(request["first_step_s"]):
         waited = human_seconds(request["first_step_s"] - request["arrival_s"])
         events.append((request["first_step_s"], f"first step begins, after waiting {waited}"))
-    if stay["last_step"] < stay["first_step"]:
+    if stay["tokens"] == 0:
         return [*events, (stay["leave_s"], f"{stay['stage']}: {stay['closed']} without a step")]
-    steps = f"slot {stay['slot']}, steps {stay['first_step']} to {stay['last_step']}"
+    steps = f"slot {stay['slot']}, up to step {stay['last_step']}"
     if stay["stage"] == "decode":
         did = f"{stay['tokens']} tokens generated in {steps}"
     else:
@@ -155,7 +157,7 @@ def _parts(name: str, parts: dict[str, float]) -> list[str]:
     total = sum(parts.values())
     lines = [f"{name}: {1e3 * total:.3f} ms"]
     for part, spent in parts.items():
-        if spent:
+        if spent > 1e-9:
             share = 100.0 * spent / total if total else 0.0
             lines.append(f"  {1e3 * spent:12.3f} ms {share:5.1f} %  {IN_WORDS[part]}")
     return lines

@@ -94,10 +94,9 @@ def warnings(summary: dict[str, Any], facts: dict[str, Any]) -> list[str]:
     """What a reader must know before believing the numbers."""
     said = []
     if summary["partial"]:
-        until = facts.get("until_s")
-        when = f" at {until:g} s" if until is not None else ""
         said.append(
-            f"The run was stopped early{when}: what was under way is counted as unfinished."
+            f"The run was stopped early, at {facts.get('simulated_s') or 0.0:g} s: what was under "
+            "way is counted as unfinished."
         )
     counts = summary["requests"]
     lost = counts["arrived"] - counts["finished"]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from sim.catalog.gpu import Gpu, load_gpu
 from sim.catalog.model import Model, load_model
 from sim.clock import Clock
 from sim.cluster.cluster import Cluster
-from sim.cluster.deployments import Running
 from sim.cluster.pool import Pool
 from sim.cluster.services import ClusterServices
 from sim.cluster.view import View
@@ -196,9 +196,7 @@ def _pool_plan(
                 max_sampled=engine.max_num_batched_tokens,
             )
         tasks.append(shapes[shape])
-    return PoolPlan(
-        name, pool, model, gpu, spread, formats, memory, context, devices, tuple(tasks)
-    )
+    return PoolPlan(name, pool, model, gpu, spread, formats, memory, context, devices, tuple(tasks))
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,16 +212,6 @@ class Built:
     source: Source
 
 
-@dataclass(eq=False, slots=True)
-class _LatePort:
-    """Stands in for the deployment, which is built after the engines that report to it."""
-
-    running: Running | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.running, name)
-
-
 def build(plan: Plan, folder: Path | None) -> Built:
     """Make everything that runs. Tables go to `folder`, or stay in memory."""
     scenario, s = plan.scenario, plan.scenario.settings
@@ -231,14 +219,10 @@ def build(plan: Plan, folder: Path | None) -> Built:
     log = Log(folder, {"steps": breakdown})
     source = s.workload.open(s.seed, scenario.base)
     sampler = Sampler()
-    port = _LatePort()
-    services = Services(clock, log, sampler, port)
-    pools, views = _pools(plan, services, breakdown)
+    pools, views = _pools(plan, Services(clock, log, sampler), breakdown)
     fabric = s.fabric.start(_FabricServices(clock, plan.topology, log))
-    cluster = Cluster(
-        clock=clock, log=log, source=source, sampler=sampler, admission=s.admission
-    )
-    port.running = s.deployment.start(
+    cluster = Cluster(clock=clock, log=log, source=source, sampler=sampler, admission=s.admission)
+    running = s.deployment.start(
         ClusterServices(
             clock=clock,
             log=log,
@@ -250,7 +234,10 @@ def build(plan: Plan, folder: Path | None) -> Built:
             ears=cluster,
         )
     )
-    cluster.open(port.running)
+    for pool in pools:
+        for engine in pool.engines:
+            engine.port = running
+    cluster.open(running)
     return Built(plan, clock, log, cluster, fabric, pools, source)
 
 
@@ -266,19 +253,18 @@ def _pools(
 ) -> tuple[tuple[Pool, ...], dict[str, View]]:
     """Engines of all pools, and views over their seats: one a pool, and one over all."""
     seats = {p.name: len(p.devices) * p.spread.ranks for p in plan.pools}
-    everyone = View(sum(seats.values()))
+    load = np.zeros(sum(seats.values()), dtype=np.int64)
+    everyone = View(load)
     views, pools, first, number = {"*": everyone}, [], 0, 0
     for p in plan.pools:
-        view = View(seats[p.name])
-        view.requests = everyone.requests[first : first + seats[p.name]]
-        view.tokens = everyone.tokens[first : first + seats[p.name]]
+        view, ranks = View(load[first : first + seats[p.name]]), p.spread.ranks
         timers: dict[int, TableTimer] = {}
         engines = []
         for i, task in enumerate(p.tasks):
             timer = timers.get(id(task)) or p.settings.timer.compile(task)
             timers[id(task)] = timer
-            breakdown.add(number, timer, p.spread.ranks)
-            gauges = view.gauges(i * p.spread.ranks, p.spread.ranks)
+            breakdown.add(number, timer, ranks)
+            gauges = Gauges(view.load[i * ranks : (i + 1) * ranks])
             engines.append(_engine(number, p, services, timer, gauges, plan.scenario.settings.leap))
             number += 1
         first += seats[p.name]
@@ -311,9 +297,7 @@ def _engine(
             cache=KvCache(p.memory.units, settings.eviction.start()),
             line=settings.order.start(),
             preemption=settings.preemption,
-            lanes=[
-                Lane(settings.block_size, p.memory.groups, timer.caps) for _ in range(slots)
-            ],
+            lanes=[Lane(settings.block_size, p.memory.groups, timer.caps) for _ in range(slots)],
         )
         for index in range(p.spread.ranks)
     ]
@@ -326,4 +310,3 @@ def _engine(
         gauges=gauges,
         leap=leap,
     )
-

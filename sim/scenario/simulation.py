@@ -97,9 +97,7 @@ def _stop(event: object) -> None:
     raise _UntilError
 
 
-def _drive(
-    built: Built, interrupt: Interrupt, progress: Progress | None
-) -> tuple[bool, int]:
+def _drive(built: Built, interrupt: Interrupt, progress: Progress | None) -> tuple[bool, int]:
     """Step until nothing is left, the end is reached or Ctrl-C: (nothing is left, events)."""
     step, log, cluster = built.clock.step, built.log, built.cluster
     expected, events = built.source.expected, 0
@@ -129,8 +127,8 @@ def _close(built: Built, exhausted: bool) -> None:
     for pool in built.pools:
         for engine in pool.engines:
             if exhausted:
-                engine.check_empty()
-            engine.close()
+                engine.levers.check_empty()
+            engine.levers.close()
     cluster.close()
     built.fabric.settle(float(built.clock.now))
     _write_clocks(built)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from sim.cluster.view import View
 from sim.rng import Draws
 from sim.settings import settings
@@ -15,10 +13,7 @@ from sim.workload.request import Ask
 @dataclass(frozen=True, slots=True)
 class _Least:
     def pick(self, ask: Ask, view: View) -> int:
-        requests = view.requests
-        first = int(requests.argmin())
-        equal = np.flatnonzero(requests == requests[first])
-        return first if len(equal) == 1 else int(equal[view.tokens[equal].argmin()])
+        return int(view.load.argmin())
 
 
 @settings

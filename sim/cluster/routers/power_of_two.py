@@ -19,13 +19,13 @@ class _Two:
         n = len(view)
         first = int(u * n)
         second = (first + 1 + int(v * (n - 1))) % n if n > 1 else first
-        load = view.requests
+        load = view.load
         return first if load[first] <= load[second] else second
 
 
 @settings
 class PowerOfTwo:
-    """Two different seats drawn per request; the one with fewer requests is taken."""
+    """Two different seats drawn per request; the less loaded (requests, then tokens) is taken."""
 
     def start(self, draws: Draws) -> _Two:
         """Draws are functions of the request's number."""

@@ -24,13 +24,14 @@ class _Affinity:
         fallback = self.least.pick(ask, view)
         if not ask.block_ids:
             return fallback
-        near = np.flatnonzero(view.requests <= view.requests[fallback] + self.slack)
+        requests = view.requests
+        near = np.flatnonzero(requests <= requests[fallback] + self.slack)
         saved = [view.cached_tokens(int(seat), ask) for seat in near]
         best = max(saved)
         if best == 0:
             return fallback
         candidates = [int(s) for s, tokens in zip(near, saved, strict=True) if tokens == best]
-        return min(candidates, key=lambda s: (int(view.requests[s]), s))
+        return min(candidates, key=lambda s: (int(view.load[s]), s))
 
 
 @settings

@@ -32,7 +32,9 @@ class DpAttention:
                 "use the tensor layout and more engines"
             )
         spread = Spread(
-            text=f"DP{self.dp}" + (f"·TP{self.tp}" if self.tp > 1 else "") + f"·EP{self.dp * self.tp}",
+            text=f"DP{self.dp}"
+            + (f"·TP{self.tp}" if self.tp > 1 else "")
+            + f"·EP{self.dp * self.tp}",
             ranks=self.dp,
             stages=1,
             attention_tp=self.tp,

@@ -45,7 +45,8 @@ class Tensor:
             expert_tp=self.tp // self.ep,
         )
         if self.ep > 1 and not any(isinstance(layer.ffn, MoeFfn) for layer in model.layer_counts):
-            raise ScenarioError(f"layout: ep={self.ep} but {model.name} has no experts; leave it out")
+            raise ScenarioError(
+                f"layout: ep={self.ep} but {model.name} has no experts; leave it out"
+            )
         check_division(model, spread)
         return spread
-

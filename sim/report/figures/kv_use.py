@@ -31,7 +31,8 @@ class KvUse:
         for row, column in enumerate(("used_blocks", "cached_blocks"), start=1):
             use = 100.0 * _share(times, column)
             add_lines(figure, times, use, row=row, hover="%{y:.3g} %", legend=row == 1)
-        figure.update_yaxes(range=[0, 103])
+            top = min(max(1.1 * float(use.max()), 10.0), 103.0)
+            figure.update_yaxes(range=[0, top], row=row, col=1)
         return layout(figure, 420, hovermode="x")
 
 

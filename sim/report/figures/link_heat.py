@@ -20,7 +20,8 @@ class LinkHeat:
     title: ClassVar[str] = "Busiest links over time"
     section: ClassVar[str] = "Network"
     note: ClassVar[str] = (
-        "Share of a link's capacity that was used, by time; the busiest link of the run is on top."
+        "Share of a link's capacity that was used, by time, on a scale up to the largest; the "
+        "busiest link of the run is on top."
     )
 
     def draw(self, run: RunFolder) -> Any:
@@ -35,14 +36,15 @@ class LinkHeat:
         figure = go.Figure(
             go.Heatmap(
                 x=rounded(time_s), y=[use.names[i] for i in busiest], z=rounded(100.0 * values),
-                zmin=0.0, zmax=100.0, colorscale=[list(c) for c in USE],
+                zmin=0.0, zmax=max(100.0 * float(values.max()), 1.0),
+                colorscale=[list(c) for c in USE],
                 colorbar={"title": {"text": "use (%)"}, "thickness": 12, "outlinewidth": 0},
                 hovertemplate="%{y} at %{x:.4g} s: %{z:.3g} %<extra></extra>",
             )
         )  # fmt: skip
         figure.update_xaxes(title_text="simulated time (s)")
         figure.update_yaxes(autorange="reversed")
-        return layout(figure, 130 + 20 * len(busiest), margin={"t": 16, "l": 200})
+        return layout(figure, 130 + 20 * len(busiest), margin={"l": 200})
 
 
 def _grid(use: LinkUse, links: Any) -> tuple[Any, Any]:
