@@ -21,14 +21,22 @@ STEP_END, FLOW, ARRIVAL, DECIDE = (_BAND * i for i in (1, 2, 3, 4))
 events (process starts, `succeed`) have priorities 0 and 1 and come before all of them."""
 
 
+class _Timed(Event):
+    """An event that is sure to happen, as SimPy's own time-outs are."""
+
+    def __init__(self, clock: Clock, value: Any) -> None:
+        self.env = clock
+        self.callbacks = []
+        self._value = value
+        self._ok = True
+
+
 class Clock(simpy.Environment):
     """A SimPy environment whose events can be placed at an absolute time."""
 
     def at(self, time_s: float, order: int, value: Any = None) -> Event:
         """An event at `time_s` (not before now); `order` is a band plus a number within it."""
-        event = Event(self)
-        event._ok = True
-        event._value = value
+        event = _Timed(self, value)
         entry: Any = (time_s, order, next(self._eid), event)
         heappush(self._queue, entry)
         return event

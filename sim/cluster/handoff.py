@@ -8,10 +8,8 @@ pass makes KV, and a tail of one layer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-
-from simpy.events import Event
 
 from sim.cluster.kv_route import KvRoute, kv_route
 from sim.cluster.pool import Pool
@@ -43,12 +41,6 @@ class Handoff:
     body_done_s: float = NAN
     """When all but the tail of a streamed handoff had arrived."""
     streamed: bool = False
-    wake: Event | None = None
-
-    def stir(self) -> None:
-        """Go on, if somebody waits."""
-        if self.wake is not None and not self.wake.triggered:
-            self.wake.succeed()
 
 
 @dataclass(eq=False, slots=True)
@@ -94,12 +86,12 @@ class Handoffs:
 
     def _granted(self, handoff: Handoff) -> None:
         handoff.reserved_s = self.services.clock.now
-        handoff.stir()
+        self._go_on(handoff)
 
     def ready(self, handoff: Handoff) -> None:
-        """The prompt is computed: send what has not been sent."""
+        """The prompt is computed."""
         handoff.ready_s = self.services.clock.now
-        self.services.clock.process(self._carry(handoff))
+        self._go_on(handoff)
 
     def cancel(self, number: int) -> None:
         """The request ended in the prefill pool: give the room back."""
@@ -108,22 +100,17 @@ class Handoffs:
             engine, rank = handoff.dst
             engine.unreserve(rank, handoff.sequence)
 
-    def _carry(self, handoff: Handoff) -> Generator[Event, None, None]:
-        """Wait for room, move the bytes, free the source, wake the destination."""
-        clock = self.services.clock
-        if handoff.reserved_s != handoff.reserved_s:
-            handoff.wake = clock.event()
-            yield handoff.wake
-        if handoff.streamed and handoff.body_done_s != handoff.body_done_s:
-            handoff.wake = clock.event()
-            yield handoff.wake
+    def _go_on(self, handoff: Handoff) -> None:
+        """Send what has not been sent, once the prompt is computed, there is room for it, and the
+        body of a streamed handoff has arrived."""
+        if handoff.ready_s != handoff.ready_s or handoff.reserved_s != handoff.reserved_s:
+            return
         if not handoff.streamed:
-            handoff.start_s = clock.now
-        nbytes = handoff.nbytes / self._layers if handoff.streamed else handoff.nbytes
-        sent = clock.event()
-        self.services.fabric.send(handoff.bundle, nbytes, lambda: _succeed(sent))
-        yield sent
-        self._close(handoff, nbytes)
+            handoff.start_s = self.services.clock.now
+        elif handoff.body_done_s != handoff.body_done_s:
+            return
+        rest = handoff.nbytes / self._layers if handoff.streamed else handoff.nbytes
+        self.services.fabric.send(handoff.bundle, rest, lambda: self._close(handoff, rest))
 
     @property
     def _layers(self) -> int:
@@ -183,8 +170,5 @@ class Handoffs:
 
     def _body_done(self, handoff: Handoff) -> None:
         handoff.body_done_s = self.services.clock.now
-        handoff.stir()
+        self._go_on(handoff)
 
-
-def _succeed(event: Event) -> None:
-    event.succeed()

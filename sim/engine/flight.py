@@ -16,7 +16,7 @@ from sim.perf.shape import StepShape
 
 NO_CHUNKS: tuple[Chunk, ...] = ()
 
-FIRST_PIECE = 8
+FIRST_PIECE = 4
 """Steps that a leap prices at first; every uncut piece doubles it."""
 
 

@@ -31,11 +31,14 @@ class Lane:
     """Members of one (rank, slot)."""
 
     __slots__ = (
+        "_all_units",
         "_block",
         "_caps",
+        "_crosses",
         "_crossings",
         "_finishers",
         "_groups",
+        "_only",
         "changed",
         "first_finish",
         "flying",
@@ -61,7 +64,10 @@ class Lane:
             _Group(NEVER if g.cap_tokens is None else g.cap_tokens, g.units, [0] * block_tokens)
             for g in groups
         ]
+        self._only = self._groups[0] if len(self._groups) == 1 else None
+        self._all_units = sum(g.units for g in groups)
         self._caps = caps
+        self._crosses = bool(caps) or any(g.cap_tokens is not None for g in groups)
         self._finishers: list[tuple[int, int, Sequence]] = []
         self._crossings: list[tuple[int, int, int, int, Sequence]] = []
 
@@ -82,7 +88,7 @@ class Lane:
         self._count(sequence, computed, 1)
         if self._caps:
             self._count_caps(sequence, computed, 1)
-        if self._caps or len(self._groups) > 1:
+        if self._crosses:
             self._expect_crossings(sequence, computed)
 
     def leave(self, sequence: Sequence) -> None:
@@ -106,10 +112,11 @@ class Lane:
         self.grown = False
         shape = self.shape
         shape.context_tokens += passes * shape.decodes
-        for i in range(len(self._caps)):
-            shape.capped_tokens[i] += passes * shape.below[i]
-        while self._crossings and self._crossings[0][0] <= self.tick:
-            self._cross(*heappop(self._crossings))
+        if self._crosses:
+            for i in range(len(self._caps)):
+                shape.capped_tokens[i] += passes * shape.below[i]
+            while self._crossings and self._crossings[0][0] <= self.tick:
+                self._cross(*heappop(self._crossings))
 
     def finisher(self) -> Sequence | None:
         """Take the first of the finishers' list out: a member that has made its last token, or
@@ -129,15 +136,14 @@ class Lane:
     @property
     def most_growth(self) -> int:
         """No pass needs more units than this."""
-        return sum(g.growing * g.units for g in self._groups)
+        return self.shape.decodes * self._all_units
 
     def growth(self) -> int:
         """Units that the members need for the next pass."""
         residue = self.tick % self._block
-        units = 0
-        for g in self._groups:
-            units += g.counts[residue] * g.units
-        return units
+        if self._only is not None:
+            return self._only.counts[residue] * self._only.units
+        return sum([g.counts[residue] * g.units for g in self._groups])
 
     def growth_between(self, first: int, last: int) -> int:
         """Units needed for the passes `tick + first` … `tick + last − 1` together."""

@@ -58,7 +58,8 @@ class Gauges:
     `requests · ONE_REQUEST + prompt tokens still to compute`, so that one comparison orders by
     both."""
 
-    load: NDArray[Any]
+    load: memoryview
+    """A window of 64-bit integers into the view's column (an item of it costs a third of numpy's)."""
 
     def came(self, rank: int, prompt_tokens: int) -> None:
         """A request is waiting, or on its way."""

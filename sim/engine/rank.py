@@ -334,7 +334,7 @@ class Rank:
         passes = lane.horizon()
         if passes > limit:
             passes = limit
-        elif passes < 1:
+        elif passes < 2:
             return 1
         room = self.cache.available
         while passes > 1 and passes * lane.most_growth > room:

@@ -54,11 +54,10 @@ class Track:
         first = len(self.ends)
         gap = start_s - self.ends[-1] if first else 0.0
         self._open, self._first, self._n = True, first, 0
-        self._heads = [
-            (self._engine, i, self.number, first, start_s, gap, prefill_gap_s)
-            + _snapshot(shapes[i], ranks[i])
-            for i in range(len(ranks))
-        ]
+        self._heads.clear()
+        for i, rank in enumerate(ranks):
+            place = (self._engine, i, self.number, first, start_s, gap, prefill_gap_s)
+            self._heads.append(place + _snapshot(shapes[i], rank))
 
     def commit(self, ends: Many[float], pipeline_s: float, contention_s: float) -> None:
         """Passes have ended."""

@@ -50,7 +50,7 @@ def to_arrow(table: Table, columns: Columns) -> pa.Table:
         values = columns[c.name]
         if c.dtype == "code":
             codes = _arrow(values.astype(np.int8), pa.int8())
-            arrays.append(pa.DictionaryArray.from_arrays(codes, pa.array(c.labels, pa.string())))
+            arrays.append(pa.DictionaryArray.from_arrays(codes, _labels(c.labels)))
         elif c.dtype == "int64":
             arrays.append(_arrow(values.astype(np.int64), pa.int64()))
         else:
@@ -61,6 +61,14 @@ def to_arrow(table: Table, columns: Columns) -> pa.Table:
 def _arrow(values: NDArray[Any], kind: pa.DataType) -> pa.Array:
     """A numpy array as Arrow, from its buffer (`pa.array` would import pandas to look at it)."""
     return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values.tobytes())])
+
+
+def _labels(labels: tuple[str, ...]) -> pa.Array:
+    """Texts as Arrow, likewise."""
+    encoded = [label.encode() for label in labels]
+    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
+    buffers = [pa.py_buffer(ends.tobytes()), pa.py_buffer(b"".join(encoded))]
+    return pa.StringArray.from_buffers(len(labels), *buffers)
 
 
 def _writer(table: Table, path: Path) -> pq.ParquetWriter:

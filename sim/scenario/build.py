@@ -264,7 +264,7 @@ def _pools(
             timer = timers.get(id(task)) or p.settings.timer.compile(task)
             timers[id(task)] = timer
             breakdown.add(number, timer, ranks)
-            gauges = Gauges(view.load[i * ranks : (i + 1) * ranks])
+            gauges = Gauges(memoryview(view.load[i * ranks : (i + 1) * ranks].data))
             engines.append(_engine(number, p, services, timer, gauges, plan.scenario.settings.leap))
             number += 1
         first += seats[p.name]

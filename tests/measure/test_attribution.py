@@ -72,6 +72,24 @@ def test_chunks_in_several_slots_count_as_pipeline(tmp_path: Path) -> None:
     assert parts == {"own_prefill_s": 0.75, "pipeline_s": 0.75}
 
 
+def test_a_stay_begins_with_its_first_chunk_in_the_slot_of_its_last(tmp_path: Path) -> None:
+    t = Tables([engine(0, slots=2)])
+    for step in range(9):  # earlier passes of slot 0, of nobody
+        t.step(float(step), engine=0, slot=0, first_step=step, linear_s=1.0)
+    t.step(9.0, engine=0, slot=0, first_step=9, prefill_tokens=8, prefills=1, linear_s=1.0)
+    t.step(9.5, engine=0, slot=1, first_step=0, prefill_tokens=8, prefills=1, linear_s=1.0)
+    t.step(10.5, engine=0, slot=1, first_step=1, prefill_tokens=8, prefills=1, linear_s=1.0)
+    for slot, step, offset in ((0, 9, 0), (1, 0, 8), (1, 1, 16)):
+        t.add("chunks", slot=slot, step=step, tokens=8, offset=offset)
+    # as an engine counts that remembers the number of the first chunk's step in its own slot
+    t.add("intervals", slot=1, stage="prefill", first_step=9, last_step=1, tokens=24,
+          closed="finished")  # fmt: skip
+    t.add("requests", arrival_s=9.0, prompt_tokens=24, output_tokens=1, generated_tokens=1,
+          first_step_s=9.0, first_token_s=11.5, end_s=11.5)  # fmt: skip
+    parts = parts_of(attributed(t.write(tmp_path)), 0, "e2e")
+    assert parts == {"own_prefill_s": 2.0, "pipeline_s": 0.5}
+
+
 def test_passes_of_prefill_only_between_decode_steps_are_a_stall(tmp_path: Path) -> None:
     t = Tables([engine(0, slots=2)])
     t.step(0.0, engine=0, slot=1, first_step=0, prefill_tokens=32, prefills=1, linear_s=1.0)

@@ -21,9 +21,9 @@ class LinkUtilisation:
     title: ClassVar[str] = "Links of the machine"
     section: ClassVar[str] = "Network"
     note: ClassVar[str] = (
-        "Colour is the mean utilisation of a link over the run (red: saturated), on a scale up "
-        "to the busiest link's; the two directions of a cable lie side by side. Point at the "
-        "middle of a link for its figures."
+        "Colour is the mean utilisation of a link over the run, on a scale up to the busiest "
+        "link's (red), which may be little: see the scale. The two directions of a cable lie side "
+        "by side; point at the middle of a link for its figures."
     )
 
     def draw(self, run: RunFolder) -> Any:
