@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -13,12 +13,38 @@ from sim.errors import ScenarioError, suggest
 
 T = TypeVar("T")
 
+Path = tuple[str, ...]
+Problem = Any
+"""One entry of `ValidationError.errors()`."""
+
+_BOUNDS = {
+    "greater_than": "more than {gt:g}",
+    "greater_than_equal": "at least {ge:g}",
+    "less_than": "less than {lt:g}",
+    "less_than_equal": "at most {le:g}",
+    "literal_error": "{expected}",
+    "finite_number": "finite",
+    "too_short": "a mapping with at least {min_length} entry",
+}
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "string": "text",
+    "bool": "true or false",
+    "dataclass": "a mapping of settings",
+    "dict": "a mapping",
+    "list": "a list",
+    "tuple": "a list",
+}
+"""What a value must be, by the first word of pydantic's type of error."""
+
 
 class SettingError(ValueError):
-    """A mistake below a setting that is decoded on its own (a policy): its path and the rest."""
+    """A mistake below a setting that is decoded on its own (a policy): its path, and what follows
+    it in the sentence, with the blank or colon between them."""
 
     def __init__(self, path: str, says: str) -> None:
-        super().__init__(f"'{path}' {says}")
+        super().__init__(f"'{path}'{says}")
         self.path = path
         self.says = says
 
@@ -29,56 +55,152 @@ def decode(cls: type[T], value: object, where: str) -> T:
         return TypeAdapter(cls).validate_python(value)
     except ValidationError as problem:
         path, says = first_problem(problem, cls)
-        raise ScenarioError(
-            f"{where}: '{path}' {says}" if path else f"{where}: {says}"
-        ) from problem
+        raise ScenarioError(f"{where}: '{path}'{says}" if path else f"{where}{says}") from None
 
 
 def first_problem(error: ValidationError, cls: Any) -> tuple[str, str]:
-    """(path of the setting, what is wrong with it) for the first problem that pydantic found."""
-    first = error.errors(include_url=False)[0]
-    loc = [p for p in first["loc"] if not _is_branch(p)]
-    path = ".".join(str(part) for part in loc)
+    """(path of the setting, what is wrong with it) for the first problem that pydantic found; the
+    second part begins with a blank or a colon.
+
+    Where a setting may be one of several things, that is the problem of the nearest of them.
+    """
+    problems: list[Problem] = list(error.errors(include_url=False))
+    paths = [_path(cls, p) for p in problems]
+    alike = [i for i, p in enumerate(paths) if p[: len(paths[0])] == paths[0]]
+    deepest = max(len(paths[i]) for i in alike)
+    nearest = [i for i in alike if len(paths[i]) == deepest]
+    at = next((i for i in nearest if not _is_kind(problems[i])), nearest[0])
+    path, first = ".".join(paths[at]), problems[at]
     inner = first.get("ctx", {}).get("error")
     if isinstance(inner, SettingError):
         return f"{path}.{inner.path}" if path else inner.path, inner.says
     if first["type"] == "unexpected_keyword_argument":
-        return path, f"is not a setting{suggest(str(loc[-1]), _settings_at(cls, loc[:-1]))}"
+        return path, f" is not a setting{_meant(cls, paths[at])}"
     if first["type"] in ("missing", "missing_argument"):
-        return path, "is missing"
-    given = first["input"]
-    shown = "" if isinstance(given, (dict, list)) or given is None else f" {given!r}"
-    message = str(inner) if inner is not None else first["msg"].lower()
-    if shown and repr(given) in message:
-        return path, f"= {message}" if message.startswith(repr(given)) else f"is wrong: {message}"
-    return path, f"is{shown}, which is wrong: {message}" if shown else f"is wrong: {message}"
+        return path, f" is missing; write it{_meaning(cls, paths[at])}"
+    if inner is not None:
+        return path, _complaint(first["input"], str(inner))
+    return path, _must_be([problems[i] for i in nearest if paths[i] == paths[at]])
 
 
-def _is_branch(part: int | str) -> bool:
-    """Whether a part of pydantic's location names a type rather than a setting."""
-    return isinstance(part, str) and ("[" in part or part.startswith(("function-", "nullable")))
+def _complaint(given: object, message: str) -> str:
+    """What a settings class says itself; it has often quoted the value already."""
+    if isinstance(given, (dict, list)):
+        return f": {message}"
+    if given is None:
+        return f" is empty; {message}"
+    return f" = {message}" if message.startswith(repr(given)) else f" = {given!r}: {message}"
 
 
-def _settings_at(cls: Any, path: Sequence[int | str]) -> list[str]:
-    """Names of the settings that may be written at a path below `cls`."""
+def _must_be(problems: Sequence[Problem]) -> str:
+    """` is 'two'; it must be a whole number`."""
+    wanted = list(dict.fromkeys(_wanted(p) for p in problems))
+    expected = problems[0].get("ctx", {}).get("expected", "")
+    given = problems[0]["input"]
+    near = suggest(given, expected.split("'")[1::2]) if isinstance(given, str) and expected else ""
+    return f" is {_shown(given)}; it must be {' or '.join(wanted)}{near if '?' in near else ''}"
+
+
+def _wanted(problem: Problem) -> str:
+    kind = problem["type"]
+    if kind in _BOUNDS:
+        return _BOUNDS[kind].format(**problem["ctx"])
+    known = _KINDS.get(kind.split("_")[0])
+    return known or f"otherwise ({problem['msg'].lower()})"
+
+
+def _is_kind(problem: Problem) -> bool:
+    return str(problem["type"]).endswith("_type")
+
+
+def _shown(given: object) -> str:
+    """A value as the user would know it again."""
+    if given is None:
+        return "empty"
+    if isinstance(given, bool):
+        return "true" if given else "false"
+    if isinstance(given, dict):
+        return "a mapping" if given else "empty"
+    return "a list" if isinstance(given, (list, tuple)) else repr(given)
+
+
+def _path(cls: Any, problem: Problem) -> Path:
+    """Where a problem is, without the parts of pydantic's location that name types."""
+    at, path = cls, list[str]()
+    loc = problem["loc"]
+    for i, part in enumerate(loc):
+        below = _below(at, part)
+        if below is not None:
+            at = below
+        elif i < len(loc) - 1 or problem["type"] != "unexpected_keyword_argument":
+            continue
+        path.append(str(part))
+    return tuple(path)
+
+
+def _below(at: Any, part: int | str) -> Any:
+    """The type of what stands under `part` in a value of type `at`; None if nothing can."""
+    for cls in dataclasses_in(at):
+        hints = typing.get_type_hints(cls, include_extras=True)
+        if part in hints:
+            return hints[str(part)]
+    for container in _containers_in(at):
+        if isinstance(part, int) or (
+            typing.get_origin(container) is dict and not part.startswith("[")
+        ):
+            arguments = [a for a in typing.get_args(container) if a is not ...]
+            return arguments[-1]
+    return None
+
+
+def _meant(cls: Any, path: Path) -> str:
+    """Where an unknown setting may belong: elsewhere under its own name, or here misspelt."""
+    word, at = path[-1], cls
+    for part in path[:-1]:
+        at = _below(at, part)
+    here = [f.name for c in dataclasses_in(at) for f in dataclasses.fields(c)]
+    near = suggest(word, here)
+    if "did you mean" not in near:
+        elsewhere = next((p for p in _places(cls) if p[-1] == word and len(p) > 1), None)
+        if elsewhere:
+            return f"; did you mean '{'.'.join(elsewhere)}'?"
+    return near or "; it has none"
+
+
+def _places(at: Any, above: Path = ()) -> Iterator[Path]:
+    """Paths of all settings below a type, those of policies left out."""
+    for cls in dataclasses_in(at):
+        for name, hint in typing.get_type_hints(cls, include_extras=True).items():
+            if typing.get_origin(hint) is not typing.ClassVar:
+                yield (*above, name)
+                yield from _places(hint, (*above, name))
+    for container in _containers_in(at):
+        if typing.get_origin(container) is dict:
+            yield from _places(typing.get_args(container)[-1], (*above, "NAME"))
+
+
+def _meaning(cls: Any, path: Path) -> str:
+    """What a missing setting is, in brackets, where its class tells."""
     at = cls
-    for part in path:
-        at = _step(at, part)
-    fields = _dataclasses_in(at)
-    return [f.name for c in fields for f in dataclasses.fields(c)]
+    for part in path[:-1]:
+        at = _below(at, part)
+    for settings in dataclasses_in(at):
+        field = getattr(settings, "__pydantic_fields__", {}).get(path[-1])
+        if field is not None and field.description:
+            return f" ({' '.join(field.description.split()).rstrip('.')})"
+    return ""
 
 
-def _step(at: Any, part: int | str) -> Any:
-    for cls in _dataclasses_in(at):
-        hints = typing.get_type_hints(cls)
-        if isinstance(part, str) and part in hints:
-            return hints[part]
-    arguments = typing.get_args(at)
-    return arguments[-1] if arguments and typing.get_origin(at) is dict else at
-
-
-def _dataclasses_in(hint: Any) -> list[Any]:
-    """Dataclasses that a type hint admits."""
-    if dataclasses.is_dataclass(hint):
+def dataclasses_in(hint: Any) -> list[Any]:
+    """Dataclasses that a type hint admits, those inside containers left out."""
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return [hint]
-    return [c for a in typing.get_args(hint) for c in _dataclasses_in(a)]
+    if typing.get_origin(hint) in (dict, list, tuple):
+        return []
+    return [c for a in typing.get_args(hint) for c in dataclasses_in(a)]
+
+
+def _containers_in(hint: Any) -> list[Any]:
+    if typing.get_origin(hint) in (dict, list, tuple):
+        return [hint]
+    return [c for a in typing.get_args(hint) for c in _containers_in(a)]

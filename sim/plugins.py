@@ -13,7 +13,7 @@ import pkgutil
 from functools import cache
 from typing import Any
 
-from pydantic import GetCoreSchemaHandler, TypeAdapter, ValidationError
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter, ValidationError
 from pydantic_core import CoreSchema, core_schema
 
 from sim.decoding import SettingError, first_problem
@@ -91,20 +91,28 @@ class _PolicySchema:
             serialization=core_schema.plain_serializer_function_ser_schema(self.encode),
         )
 
-    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
-        options: list[dict[str, Any]] = [{"enum": list(names(self.package))}]
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """The bare names of those that need no settings, or one name with its settings. The
+        handler keeps every settings class in the `$defs` of the whole schema."""
+        bare: list[str] = []
+        options: list[dict[str, Any]] = []
         for name in names(self.package):
-            inner = TypeAdapter(load(self.package, name)).json_schema()
-            inner.pop("$defs", None)
+            cls = load(self.package, name)
+            below: dict[str, Any] = handler(cls.__pydantic_core_schema__)
+            if not any(f.is_required() for f in cls.__pydantic_fields__.values()):
+                bare.append(name)
+                below = {"anyOf": [below, {"type": "null"}]}
             options.append(
                 {
                     "type": "object",
-                    "properties": {name: inner},
+                    "properties": {name: below},
                     "required": [name],
                     "additionalProperties": False,
                 }
             )
-        return {"anyOf": options}
+        return {"anyOf": [{"enum": bare}, *options] if bare else options}
 
 
 def policy(package: str) -> _PolicySchema:

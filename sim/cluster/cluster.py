@@ -108,6 +108,8 @@ class Cluster:
     def _tell(self, what: Happening, request: Request) -> None:
         """The source hears of it, and may have something to send earlier than it had."""
         clock, source = self.clock, self._source
+        if not source.listens:
+            return
         source.on_event(what, request, clock.now)
         if self._wake is not None:
             time_s = source.peek()

@@ -15,7 +15,7 @@ from simpy.events import Event
 
 from sim.clock import DECIDE, STEP_END
 from sim.engine.batchers import Batcher
-from sim.engine.flight import FIRST_PIECE, NO_CHUNKS, Flight
+from sim.engine.flight import LONGEST_PIECE, NO_CHUNKS, Flight
 from sim.engine.lane import Lane
 from sim.engine.levers import RUNNING, Levers
 from sim.engine.ports import Gauges, LastPass, Port, Services
@@ -62,7 +62,6 @@ class Engine:
         self._mixed = batcher.mixed
         self._leap = leap and timer.stages == 1
         self._stage_free = [0.0] * timer.stages
-        self._prefill_shapes = [StepShape() for _ in ranks]
         self.flights = [self._flight(slot, services) for slot in range(timer.stages)]
         self.levers = Levers(self, services.log.engines)
         for rank in ranks:
@@ -81,8 +80,9 @@ class Engine:
 
     def _serve(self, flight: Flight) -> Generator[Event, None, None]:
         clock, step_end, deciding = self.clock, STEP_END + flight.order, DECIDE + flight.order
+        pipelined = len(self.flights) > 1
         while True:
-            while self._stage_free[0] > clock.now:
+            while pipelined and self._stage_free[0] > clock.now:
                 yield clock.at(self._stage_free[0], deciding)
             if not self._decide(flight):
                 flight.resting = True
@@ -141,7 +141,7 @@ class Engine:
             track, flight.shapes = flight.decode_track, flight.decode_shapes
             gap, flight.prefill_only_s = flight.prefill_only_s, 0.0
         else:
-            track, flight.shapes, gap = flight.prefill_track, self._prefill_shapes, 0.0
+            track, flight.shapes, gap = flight.prefill_track, flight.prefill_shapes, 0.0
         flight.track = track
         if prefills:
             for shape, chunks in zip(flight.shapes, flight.chunks, strict=True):
@@ -175,13 +175,11 @@ class Engine:
         now, factor = flight.begun_s, self.factor
         passes, flight.grown = 1, 1
         flight.pipeline_s = flight.contention_s = 0.0
-        if flight.prefills:
-            flight.piece = FIRST_PIECE
-        elif self._leap and factor == 1.0:
+        if self._leap and not flight.prefills and factor == 1.0:
             passes = flight.piece
             for rank, lane in flight.seats:
                 passes = rank.horizon(lane, passes)
-            flight.piece *= 2
+            flight.piece = min(2 * flight.piece, LONGEST_PIECE)
         if passes > 1:
             seconds = self.timer.price_run(flight.shapes, passes)
             flight.ends = list(accumulate(seconds, initial=now))

@@ -17,7 +17,9 @@ from sim.perf.shape import StepShape
 NO_CHUNKS: tuple[Chunk, ...] = ()
 
 FIRST_PIECE = 4
-"""Steps that a leap prices at first; every uncut piece doubles it."""
+LONGEST_PIECE = 4096
+"""Steps that a leap prices at once: doubled by every piece that runs to its end, set back to what
+was used by one that is cut."""
 
 
 @dataclass(eq=False, slots=True)
@@ -34,6 +36,8 @@ class Flight:
     lanes: list[Lane] = field(init=False)
     decode_shapes: list[StepShape] = field(init=False)
     """The shapes of the lanes."""
+    prefill_shapes: list[StepShape] = field(init=False)
+    """Those of passes in which the lanes' members take no part."""
     track: Track = field(init=False)
     """Which of the two this pass is on."""
     shapes: list[StepShape] = field(init=False)
@@ -61,6 +65,7 @@ class Flight:
     def __post_init__(self) -> None:
         self.lanes = [lane for _, lane in self.seats]
         self.decode_shapes = self.shapes = [lane.shape for lane in self.lanes]
+        self.prefill_shapes = [StepShape() for _ in self.seats]
         self.chunks = [NO_CHUNKS for _ in self.seats]
         self.track = self.decode_track
 
@@ -78,7 +83,7 @@ class Flight:
         begun = self.passes_begun(clock.now)
         if begun < len(self.ends):
             del self.ends[begun:]
-            self.piece = FIRST_PIECE
+            self.piece = max(FIRST_PIECE, begun)
             self.retime(clock, self.ends[-1], step_end)
 
     def stretch(self, now_s: float, factor: float, which: int = 0) -> None:

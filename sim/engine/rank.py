@@ -58,6 +58,8 @@ class Rank:
     """The state of one rank."""
 
     __slots__ = (
+        "_block",
+        "_plain_units",
         "arrived",
         "asked",
         "cache",
@@ -88,6 +90,10 @@ class Rank:
         self.index = index
         self.limits = limits
         self.groups = groups
+        self._block = limits.block_tokens
+        plain = len(groups) == 1 and groups[0].cap_tokens is None
+        self._plain_units = groups[0].units if plain else 0
+        """Units per block where there is one group without a cap, the common case; else 0."""
         self.cache = cache
         self.waiting = line
         self.preemption = preemption
@@ -110,7 +116,9 @@ class Rank:
 
     def units_for(self, tokens: int) -> int:
         """KV units of a sequence of `tokens` tokens."""
-        block = self.limits.block_tokens
+        block = self._block
+        if self._plain_units:
+            return -(-tokens // block) * self._plain_units
         units = 0
         for g in self.groups:
             kept = tokens if g.cap_tokens is None or tokens < g.cap_tokens else g.cap_tokens

@@ -86,7 +86,7 @@ class Ledger:
             nbytes, busy = self._bytes.pop(key, 0.0), self._busy.pop(key, 0.0)
             self._written[link] = self._written.get(link, 0.0) + nbytes
             if nbytes or busy:
-                self.emit((float(link), number * self.bin_s, nbytes, busy))
+                self.emit((link, number * self.bin_s, nbytes, busy))
 
     def totals(self, moving: Iterable[tuple[Bundle, float]] = ()) -> dict[int, float]:
         """Bytes by link, in order of link; `moving` are bytes of bundles not yet told of."""

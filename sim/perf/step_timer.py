@@ -22,7 +22,9 @@ Shapes = dict[str, NDArray[Any]]
 """Columns named as in the `steps` table, each shaped (steps, ranks)."""
 
 VECTOR_FROM = 48
-"""Steps from which the array face is quicker than the scalar one."""
+VECTOR_PLAIN_FROM = 1024
+"""Steps from which the array face is quicker than the scalar one: in general, and for one rank,
+one stage and one kind of attention."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,9 +167,10 @@ class TableTimer:
 
     def price_run(self, shapes: Sequence[StepShape], n: int) -> list[float]:
         """Seconds of each step of a run of decodes."""
-        if n >= VECTOR_FROM:
+        plain = len(shapes) == 1 and len(self.tables) == 1 and len(self.tables[0].attention) == 1
+        if n >= (VECTOR_PLAIN_FROM if plain else VECTOR_FROM):
             return self.seconds(run_of(shapes, n)).tolist()  # type: ignore[no-any-return]
-        if len(shapes) == 1 and len(self.tables) == 1 and len(self.tables[0].attention) == 1:
+        if plain:
             return self._price_plain_run(shapes[0], n)
         seconds = []
         ahead = [_copy(s) for s in shapes]

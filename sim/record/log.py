@@ -1,12 +1,12 @@
 """The append-only log: rows in, Parquet out, a group at a time while the run goes on.
 
-`log.steps(row)` appends a row: it *is* the bound `array.extend`, so a row costs one call. Groups
-are cut at fixed row numbers, never at moments, so that the same rows give the same bytes.
+`log.steps(row)` appends a row, a tuple in the order of the table's columns. Groups are cut at fixed
+row numbers, never at moments, so that the same rows give the same bytes.
 """
 
 from __future__ import annotations
 
-from array import array
+import struct
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from sim.record.tables import TABLES, Column, Table
+from sim.record.tables import STEPS, TABLES, Column, Table
 
 Emit: TypeAlias = Callable[[Iterable[float]], None]
 Columns: TypeAlias = dict[str, NDArray[Any]]
@@ -84,41 +84,56 @@ def _writer(table: Table, path: Path) -> pq.ParquetWriter:
     )
 
 
+def row_type(table: Table) -> np.dtype[Any]:
+    """A logged row as it lies in memory: 64-bit integers (codes too) and floats, no padding."""
+    kinds = {"float64": "<f8"}
+    return np.dtype([(c.name, kinds.get(c.dtype, "<i8")) for c in table.columns])
+
+
+def _emitter(table: Table, rows: bytearray) -> Emit:
+    """Appends a row, given as a tuple in the order of the columns: packed at once, a fifth of the
+    time of an `array`."""
+    letters = "".join("d" if c.dtype == "float64" else "q" for c in table.columns)
+    pack, extend = struct.Struct("<" + letters).pack, rows.extend
+
+    def emit(row: Iterable[float]) -> None:
+        extend(pack(*row))
+
+    return emit
+
+
 class TableWriter:
     """One table on its way to a Parquet file."""
 
     def __init__(self, table: Table, path: Path | None, derive: Derive | None = None) -> None:
         self.table = table
         self.derive = derive
-        self._rows = array("d")
-        self.emit: Emit = self._rows.extend
-        self._width = len(table.columns)
+        self._rows = bytearray()
+        self.emit: Emit = _emitter(table, self._rows)
+        self._type = row_type(table)
         self._path = path
         self._writer: pq.ParquetWriter | None = None
         self._kept: list[pa.Table] = []
         self.written = 0
 
     def pump(self, *, last: bool = False) -> None:
-        """Write every full group (and what is left, when it is the last call)."""
-        width = self._width * 8
-        while len(self._rows) * 8 >= GROUP_ROWS * width or (last and len(self._rows)):
-            take = min(self._cut(), len(self._rows) // self._width)
-            block = np.frombuffer(self._rows[: take * self._width]).reshape(take, self._width)
-            del self._rows[: take * self._width]
-            self.write({c.name: block[:, i] for i, c in enumerate(self.table.columns)})
+        """Write a full group, if there is one (and all that is left, when it is the last call)."""
+        size = self._type.itemsize
+        while len(self._rows) >= GROUP_ROWS * size or (last and self._rows):
+            rows = np.frombuffer(bytes(self._rows), dtype=self._type)
+            block = rows[: self._cut(rows)]
+            del self._rows[: len(block) * size]
+            self.write({c.name: block[c.name] for c in self.table.columns})
             if not last:
                 break
         if last:
             self._finish()
 
-    def _cut(self) -> int:
+    def _cut(self, rows: NDArray[Any]) -> int:
         """First row number, from a full group on, that does not split the ranks of one step."""
-        names = [c.name for c in self.table.columns]
-        take, total = GROUP_ROWS, len(self._rows) // self._width
-        if "rank" in names and "first_step" in names and "start_s" in names:
-            rank = names.index("rank")
-            while take < total and self._rows[take * self._width + rank] != 0:
-                take += 1
+        take = min(GROUP_ROWS, len(rows))
+        while self.table is STEPS and take < len(rows) and rows["rank"][take] != 0:
+            take += 1
         return take
 
     def write(self, columns: Columns) -> None:

@@ -1,7 +1,6 @@
 """The tables of a run: every column with its type, unit and meaning. One contract for all.
 
-The simulation appends rows; measuring and reporting read them. A row is held as float64 while the
-run goes on (whole numbers are exact up to 2⁵³), and gets the types below when it is written.
+The simulation appends rows; measuring and reporting read them.
 """
 
 from __future__ import annotations

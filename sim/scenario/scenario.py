@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +12,9 @@ import yaml
 
 from sim.decoding import decode
 from sim.errors import ScenarioError
+from sim.scenario.overrides import override
 from sim.scenario.settings import Settings, as_plain
+from sim.scenario.yaml_text import read_yaml
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +32,19 @@ class Scenario:
         Raises ScenarioError, in one sentence, on whatever is wrong with it.
         """
         file = Path(path)
+        where = f"scenario '{file}'"
         try:
             text = file.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise ScenarioError(f"{where} is not there{_nearby(file)}") from None
+        except IsADirectoryError:
+            raise ScenarioError(f"{where} is a folder; name a file{_files_in(file)}") from None
         except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is not text"
-            raise ScenarioError(f"scenario '{file}' cannot be read: {reason}") from error
-        tree = _yaml(text, f"scenario '{file}'")
-        return cls.of(tree, overrides, base=file.resolve().parent, where=f"scenario '{file}'")
+            reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
+            raise ScenarioError(f"{where} cannot be read: {reason}") from None
+        return cls.of(
+            read_yaml(text, where), overrides, base=file.resolve().parent, where=where
+        )
 
     @classmethod
     def of(
@@ -50,8 +59,8 @@ class Scenario:
         if not isinstance(tree, Mapping):
             raise ScenarioError(f"{where} must be a mapping with workload, model, topology, pools")
         plain = _copy(tree)
-        for override in overrides:
-            _override(plain, override)
+        for text in overrides:
+            override(plain, text, Settings)
         made = decode(Settings, plain, where)
         return cls(made, base or Path.cwd())
 
@@ -64,38 +73,29 @@ class Scenario:
         return yaml.safe_dump(as_plain(self.settings), sort_keys=False, allow_unicode=True)
 
 
-def _yaml(text: str, where: str) -> object:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        at = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "it is not YAML"
-        raise ScenarioError(f"{where}{at}: {problem}") from error
-
-
 def _copy(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {k: _copy(v) for k, v in value.items()}
     return [_copy(v) for v in value] if isinstance(value, list) else value
 
 
-def _override(tree: dict[str, Any], override: str) -> None:
-    """Apply `a.b=c`: the value is YAML, mappings on the way are made as needed. A policy written
-    as a bare name becomes a mapping when a setting below it is given."""
-    path, equals, text = override.partition("=")
-    keys = path.strip().split(".")
-    if not equals or not all(keys):
-        raise ScenarioError(f"--set {override!r} is not of the form path.to.setting=value")
-    at: dict[str, Any] = tree
-    for key in keys[:-1]:
-        below = at.get(key)
-        if isinstance(below, str):
-            below = {below: {}}
-        if below is None:
-            below = {}
-        if not isinstance(below, dict):
-            raise ScenarioError(f"--set {override!r}: '{key}' is {below!r}, not a mapping")
-        at[key] = below
-        at = below
-    at[keys[-1]] = _yaml(text, f"--set {override!r}")
+def _nearby(file: Path) -> str:
+    """What there is where the path to `file` ends: a near name, or the scenarios beside it."""
+    folder = next((p for p in file.parents if p.is_dir()), None)
+    if folder is None:
+        return ""
+    missing, *rest = file.relative_to(folder).parts
+    known = [p.name for p in folder.iterdir() if p.is_dir() or p.suffix in (".yaml", ".yml")]
+    near = difflib.get_close_matches(missing, known, n=1)
+    if near:
+        return f"; did you mean '{folder.joinpath(near[0], *rest)}'?"
+    return _files_in(folder)
+
+
+def _files_in(folder: Path) -> str:
+    """`; in 'folder' there are a.yaml, b.yaml`."""
+    found = sorted(p.name for p in folder.iterdir() if p.suffix in (".yaml", ".yml"))
+    if not found:
+        return f"; '{folder}' has no .yaml file"
+    more = ", …" if len(found) > 6 else ""
+    return f"; in '{folder}' there are {', '.join(found[:6])}{more}"

@@ -61,6 +61,10 @@ class Source(Protocol):
     """
 
     @property
+    def listens(self) -> bool:
+        """Whether what becomes of its requests changes what it sends."""
+
+    @property
     def expected(self) -> int:
         """How many requests it will send in all (for progress bars)."""
 

@@ -28,6 +28,11 @@ class OpenSource:
         self._ahead = next(self._coming)
 
     @property
+    def listens(self) -> bool:
+        """Open load does not answer."""
+        return False
+
+    @property
     def expected(self) -> int:
         """All requests of the trace."""
         return len(self.asks)
@@ -66,6 +71,11 @@ class ClosedLoopSource:
         self._coming = (row for rows in _slices(self.asks) for row in zip(*rows, strict=False))
         self._free_at = [0.0] * min(self.concurrency, len(self.asks))
         heapify(self._free_at)
+
+    @property
+    def listens(self) -> bool:
+        """Every end frees a client."""
+        return True
 
     @property
     def expected(self) -> int:
