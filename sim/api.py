@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
-from sim.measure import measure
+from sim.errors import BrokenInvariant, ScenarioError
+from sim.measure.summary import measure
 from sim.record.run_folder import RunFolder
-from sim.scenario.build import plan
+from sim.scenario.build import Plan, plan
 from sim.scenario.scenario import Scenario
-from sim.scenario.simulation import Progress, simulate
+from sim.scenario.simulation import Outcome, Progress, simulate
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,27 +39,72 @@ def run(
     overrides: Iterable[str] = (),
     progress: Progress | None = None,
     report: bool = False,
+    doing: Callable[[str], None] = lambda what: None,
 ) -> Result:
     """Play a scenario (or the file of one), write its run folder and measure it.
 
-    `out` is the run folder; when left out, the next free `runs/NAME-NNN`. Raises ScenarioError
-    for what cannot be simulated, before anything is written.
+    `out` is the run folder; when left out, the next free `runs/NAME-NNN`. `doing` is told what
+    follows the playing. Raises ScenarioError for what cannot be simulated; an earlier run in the
+    folder is then as it was, and no new folder stays behind.
     """
     loaded = scenario if isinstance(scenario, Scenario) else Scenario.load(scenario, overrides)
     worked_out = plan(loaded)
-    folder = RunFolder.create(out or next_folder(loaded.settings.name))
-    outcome = simulate(worked_out, folder, progress)
-    summary = measure(folder)
-    if report:
-        from sim.report import write_report
+    own = out is None or not Path(out).exists()
+    path = next_folder(loaded.settings.name) if out is None else Path(out)
+    outcome = _play(worked_out, path, own, progress)
+    folder = RunFolder.open(path)
+    doing("measuring")
+    try:
+        summary = measure(folder)
+        if report:
+            from sim.report.html import write_report
 
-        write_report(folder)
+            doing("drawing the report")
+            write_report(folder)
+    except (BrokenInvariant, KeyboardInterrupt) as error:
+        error.add_note(str(path))
+        raise
     return Result(folder, summary, outcome.partial)
 
 
+def _play(worked_out: Plan, path: Path, own: bool, progress: Progress | None) -> Outcome:
+    """Simulate into the folder. One that is our own is gone when nothing came of it; before an
+    earlier run is replaced, the workload is tried."""
+    scenario = worked_out.scenario
+    if not own:
+        scenario.settings.workload.asks(scenario.settings.seed, scenario.base)
+    try:
+        folder = RunFolder.create(path)
+        return simulate(worked_out, folder, progress)
+    except (ScenarioError, KeyboardInterrupt):
+        if own and path.is_dir():
+            rmtree(path)
+        raise
+    except BrokenInvariant as broken:
+        folder.write_text("scenario.yaml", scenario.to_yaml())
+        broken.add_note(str(path))
+        raise
+
+
 def next_folder(name: str) -> Path:
-    """The first of `runs/NAME-001`, `-002`, … that is not there."""
+    """Make the first of `runs/NAME-001`, `-002`, … that is not there, also when others do the same
+    at this moment. Raises ScenarioError when it cannot be made."""
+    plain = re.sub(r"[^\w.+-]+", "-", name).strip(".-") or "run"
     number = 1
-    while (folder := Path("runs") / f"{name}-{number:03}").exists():
-        number += 1
-    return folder
+    while True:
+        folder = Path("runs") / f"{plain}-{number:03}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            if not Path("runs").is_dir():
+                raise ScenarioError(
+                    "'runs' is not a folder, so no run can be written into it; name one with --out"
+                ) from None
+            number += 1
+        except OSError as error:
+            raise ScenarioError(
+                f"the run folder '{folder}' cannot be made ({error.strerror}); "
+                "name another with --out"
+            ) from error
+        else:
+            return folder

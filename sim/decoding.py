@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import inspect
+import textwrap
 import typing
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -16,6 +20,8 @@ T = TypeVar("T")
 Path = tuple[str, ...]
 Problem = Any
 """One entry of `ValidationError.errors()`."""
+
+UNKNOWN = "unexpected_keyword_argument"
 
 _BOUNDS = {
     "greater_than": "more than {gt:g}",
@@ -62,11 +68,13 @@ def first_problem(error: ValidationError, cls: Any) -> tuple[str, str]:
     """(path of the setting, what is wrong with it) for the first problem that pydantic found; the
     second part begins with a blank or a colon.
 
-    Where a setting may be one of several things, that is the problem of the nearest of them.
+    A misspelt setting comes before a missing one, as it is often the reason. Where a setting may
+    be one of several things, it is the problem of the nearest of them.
     """
     problems: list[Problem] = list(error.errors(include_url=False))
     paths = [_path(cls, p) for p in problems]
-    alike = [i for i, p in enumerate(paths) if p[: len(paths[0])] == paths[0]]
+    one = next((i for i, p in enumerate(problems) if p["type"] == UNKNOWN), 0)
+    alike = [i for i, p in enumerate(paths) if p[: len(paths[one])] == paths[one]]
     deepest = max(len(paths[i]) for i in alike)
     nearest = [i for i in alike if len(paths[i]) == deepest]
     at = next((i for i in nearest if not _is_kind(problems[i])), nearest[0])
@@ -74,7 +82,7 @@ def first_problem(error: ValidationError, cls: Any) -> tuple[str, str]:
     inner = first.get("ctx", {}).get("error")
     if isinstance(inner, SettingError):
         return f"{path}.{inner.path}" if path else inner.path, inner.says
-    if first["type"] == "unexpected_keyword_argument":
+    if first["type"] == UNKNOWN:
         return path, f" is not a setting{_meant(cls, paths[at])}"
     if first["type"] in ("missing", "missing_argument"):
         return path, f" is missing; write it{_meaning(cls, paths[at])}"
@@ -132,7 +140,7 @@ def _path(cls: Any, problem: Problem) -> Path:
         below = _below(at, part)
         if below is not None:
             at = below
-        elif i < len(loc) - 1 or problem["type"] != "unexpected_keyword_argument":
+        elif i < len(loc) - 1 or problem["type"] != UNKNOWN:
             continue
         path.append(str(part))
     return tuple(path)
@@ -184,11 +192,26 @@ def _meaning(cls: Any, path: Path) -> str:
     at = cls
     for part in path[:-1]:
         at = _below(at, part)
-    for settings in dataclasses_in(at):
-        field = getattr(settings, "__pydantic_fields__", {}).get(path[-1])
-        if field is not None and field.description:
-            return f" ({' '.join(field.description.split()).rstrip('.')})"
-    return ""
+    says = next((m[path[-1]] for c in dataclasses_in(at) if path[-1] in (m := meanings(c))), "")
+    return f" ({says.rstrip('.')})" if says else ""
+
+
+def meanings(cls: type[Any]) -> dict[str, str]:
+    """The docstrings that stand under the fields of a settings class, on one line each."""
+    try:
+        source = textwrap.dedent(inspect.getsource(cls))
+    except (OSError, TypeError):
+        return {}
+    body = typing.cast(ast.ClassDef, ast.parse(source).body[0]).body
+    return {
+        field.target.id: " ".join(text.value.value.split())
+        for field, text in pairwise(body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+        and isinstance(text.value.value, str)
+    }
 
 
 def dataclasses_in(hint: Any) -> list[Any]:

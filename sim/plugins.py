@@ -1,12 +1,13 @@
 """Extension points: a folder of modules, one public class each, named by the file.
 
 `Annotated[Protocol, policy(package)]` is a setting of such a folder: the scenario writes the file's
-name, or `{name: {setting: value}}`, and gets the class made with those settings. There is no registry: a
-new file is the whole change.
+name, or `{name: {setting: value}}`, and gets the class made with those settings. There is no
+registry: a new file is the whole change.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import pkgutil
@@ -100,8 +101,8 @@ class _PolicySchema:
         options: list[dict[str, Any]] = []
         for name in names(self.package):
             cls = load(self.package, name)
-            below: dict[str, Any] = handler(cls.__pydantic_core_schema__)
-            if not any(f.is_required() for f in cls.__pydantic_fields__.values()):
+            below: dict[str, Any] = handler(TypeAdapter(cls).core_schema)
+            if not any(_is_required(field) for field in dataclasses.fields(cls)):
                 bare.append(name)
                 below = {"anyOf": [below, {"type": "null"}]}
             options.append(
@@ -113,6 +114,10 @@ class _PolicySchema:
                 }
             )
         return {"anyOf": [{"enum": bare}, *options] if bare else options}
+
+
+def _is_required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is field.default_factory is dataclasses.MISSING
 
 
 def policy(package: str) -> _PolicySchema:

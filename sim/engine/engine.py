@@ -226,21 +226,19 @@ class Engine:
         track, ends = flight.track, flight.ends
         step = len(track.ends)
         track.commit(ends, flight.pipeline_s, flight.contention_s)
-        if flight.decodes:
-            for rank, lane in flight.seats:
-                self._commit_decodes(rank, lane, flight, len(ends))
-        else:
+        if not flight.decodes:
             flight.prefill_only_s += sum(end - flight.begun_s for end in ends)
-        if flight.prefills:
-            for shape, rank, chunks in zip(flight.shapes, self.ranks, flight.chunks, strict=True):
-                shape.drop_prefills()
-                for chunk in chunks:
+        for i, (rank, lane) in enumerate(flight.seats):
+            if flight.decodes:
+                self._commit_decodes(rank, lane, flight, len(ends))
+            if flight.prefills:
+                flight.shapes[i].drop_prefills()
+                for chunk in flight.chunks[i]:
                     self._commit_chunk(rank, flight, chunk, step)
-        if flight.aborted:
-            self.levers.lose_everything()
-        for rank in self.ranks:
             if rank.asked:
                 rank.grant()
+        if flight.aborted:
+            self.levers.lose_everything()
         if len(self.flights) > 1:
             self._wake_others()
 
@@ -336,7 +334,7 @@ class Engine:
         units = mine.units_for(whole or sequence.ask.prompt_tokens)
         self.gauges.came(rank, 0)
         mine.reserve(Reservation(sequence, units, granted, whole is not None))
-        self.poke()
+        self._shorten()
 
     def unreserve(self, rank: int, sequence: Sequence) -> None:
         """A sequence that asked for room does not come after all."""
@@ -386,6 +384,19 @@ class Engine:
                     for rank, lane in flight.seats:
                         self._take_growth(rank, lane, flight.grown, begun)
                     flight.grown = begun
+
+    def _shorten(self) -> None:
+        """End a leap with its pass in progress if the KV units for the rest are gone."""
+        for flight in self.flights:
+            left = len(flight.ends) - flight.grown
+            if left > 0 and flight.flying and flight.decodes:
+                for rank, lane in flight.seats:
+                    room = rank.cache.available
+                    if left * lane.most_growth > room and room < lane.growth_between(
+                        flight.grown, len(flight.ends)
+                    ):
+                        flight.cut(self.clock, STEP_END + flight.order)
+                        return
 
     def tracks(self) -> list[Track]:
         """Every clock of the engine, by track number."""

@@ -32,6 +32,7 @@ from sim.measure.latency import Requests
 from sim.measure.ledger import Floats, Ints, Ledger
 from sim.measure.stays import HANDED_OFF, Flags, Stays
 from sim.measure.transfers import Handoffs
+from sim.record.log import arrow_array
 from sim.record.run_folder import RunFolder
 
 PARTS = (
@@ -204,13 +205,13 @@ def attribute(chain: Chain) -> pa.Table:
     """
     requests = chain.requests
     finished = np.flatnonzero(requests.finished)
-    columns: dict[str, pa.Array] = {"request": pa.array(finished.astype(np.int64))}
+    columns: dict[str, pa.Array] = {"request": arrow_array(finished.astype(np.int64))}
     for whole, end in {"ttft": "first_token_s", "e2e": "end_s"}.items():
         split = chain.split(requests[end])
         check_attribution(whole, split, requests, end)
         for part, seconds in split.parts.items():
-            columns[f"{whole}_{part}"] = pa.array(seconds[finished])
-    return pa.table(columns)
+            columns[f"{whole}_{part}"] = arrow_array(seconds[finished])
+    return pa.Table.from_arrays(list(columns.values()), names=list(columns))
 
 
 def check_attribution(whole: str, split: Split, requests: Requests, end: str) -> None:

@@ -42,9 +42,7 @@ class Scenario:
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
             raise ScenarioError(f"{where} cannot be read: {reason}") from None
-        return cls.of(
-            read_yaml(text, where), overrides, base=file.resolve().parent, where=where
-        )
+        return cls.of(read_yaml(text, where), overrides, base=file.resolve().parent, where=where)
 
     @classmethod
     def of(
