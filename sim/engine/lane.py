@@ -38,7 +38,7 @@ class Lane:
         "_crossings",
         "_finishers",
         "_groups",
-        "_only",
+        "_counts",
         "changed",
         "first_finish",
         "flying",
@@ -64,7 +64,8 @@ class Lane:
             _Group(NEVER if g.cap_tokens is None else g.cap_tokens, g.units, [0] * block_tokens)
             for g in groups
         ]
-        self._only = self._groups[0] if len(self._groups) == 1 else None
+        self._counts = self._groups[0].counts if len(self._groups) == 1 else []
+        """Of the only group, the common case."""
         self._all_units = sum(g.units for g in groups)
         self._caps = caps
         self._crosses = bool(caps) or any(g.cap_tokens is not None for g in groups)
@@ -141,8 +142,8 @@ class Lane:
     def growth(self) -> int:
         """Units that the members need for the next pass."""
         residue = self.tick % self._block
-        if self._only is not None:
-            return self._only.counts[residue] * self._only.units
+        if self._counts:
+            return self._counts[residue] * self._all_units
         return sum([g.counts[residue] * g.units for g in self._groups])
 
     def growth_between(self, first: int, last: int) -> int:

@@ -202,7 +202,9 @@ class Rank:
         sequence = self.waiting.peek()
         keys, cached = self._match(sequence)
         held = self.cache.acquire(keys) if keys else 0
-        tokens = min(budget, sequence.target - cached)
+        tokens = sequence.target - cached
+        if tokens > budget:
+            tokens = budget
         needed = self.units_for(cached + tokens) - held
         reserve = self.preemption.reservation_tokens(sequence, self.limits.context_tokens)
         if reserve is not None:
@@ -214,8 +216,12 @@ class Rank:
         self.waiting.pop()
         sequence.units, sequence.keys = needed, keys
         sequence.reserved = reserve is not None
-        sequence.key_tokens = len(keys) * sequence.ask.block_tokens
-        self._count_cached(sequence, cached)
+        if keys:
+            sequence.key_tokens = len(keys) * sequence.ask.block_tokens
+        if cached or sequence.preemptions:
+            self._count_cached(sequence, cached)
+        else:
+            sequence.cached_tokens = 0
         self.running[sequence] = None
         sequence.computed = cached
         return self._chunk(sequence, tokens, waiting=True)

@@ -54,10 +54,31 @@ class Track:
         first = len(self.ends)
         gap = start_s - self.ends[-1] if first else 0.0
         self._open, self._first, self._n = True, first, 0
-        self._heads.clear()
-        for i, rank in enumerate(ranks):
-            place = (self._engine, i, self.number, first, start_s, gap, prefill_gap_s)
-            self._heads.append(place + _snapshot(shapes[i], rank))
+        self._heads = [
+            (
+                self._engine,
+                i,
+                self.number,
+                first,
+                start_s,
+                gap,
+                prefill_gap_s,
+                s.prefill_tokens,
+                s.prefill_pairs,
+                s.prefill_kv_tokens,
+                s.prefills,
+                s.decodes,
+                s.context_tokens,
+                *s.capped_tokens,
+                *s.below,
+                *s.capped_pairs,
+                s.sampled,
+                ranks[i].cache.used,
+                ranks[i].cache.cached,
+                len(ranks[i].waiting),
+            )
+            for i, s in enumerate(shapes)
+        ]
 
     def commit(self, ends: Many[float], pipeline_s: float, contention_s: float) -> None:
         """Passes have ended."""
@@ -76,26 +97,3 @@ class Track:
         self._open = False
         self._pipeline_s = self._contention_s = 0.0
 
-
-def _snapshot(s: StepShape, rank: Rank) -> tuple[float, ...]:
-    """The columns from `prefill_tokens` to `waiting`."""
-    cache = rank.cache
-    capped, below, pairs = s.capped_tokens, s.below, s.capped_pairs
-    return (
-        s.prefill_tokens,
-        s.prefill_pairs,
-        s.prefill_kv_tokens,
-        s.prefills,
-        s.decodes,
-        s.context_tokens,
-        capped[0],
-        capped[1],
-        below[0],
-        below[1],
-        pairs[0],
-        pairs[1],
-        s.sampled,
-        cache.capacity - cache.free - cache.cached,
-        cache.cached,
-        len(rank.waiting),
-    )

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import Desk
+from desk import Desk
 
 SET = [
     ("nope=1", "'nope' is not a setting; known: admission,"),

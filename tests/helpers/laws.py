@@ -62,11 +62,11 @@ def recomputed_tokens_are_those_computed_twice(run: Run) -> None:
         ]
         generated = 0
         for s in stays[stays["request"] == row["request"]].sort_values("leave_s").itertuples():
-            if s.stage == "decode":
+            if s.stage == "decode" and s.tokens:
                 at = row["prompt_tokens"] + generated - 1
                 work.append((s.leave_s - 1e-12, at, at + s.tokens))
                 generated += s.tokens
-            elif s.closed != "preempted":
+            elif s.stage != "decode" and s.closed != "preempted":
                 generated += 1
         reach = again = 0
         for _, low, high in sorted(work):
