@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sim.errors import BrokenInvariant, ScenarioError
     from sim.api import Result, run
+    from sim.errors import BrokenInvariant, ScenarioError
     from sim.scenario.scenario import Scenario
 
 __all__ = ["BrokenInvariant", "Result", "Scenario", "ScenarioError", "run"]

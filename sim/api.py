@@ -12,7 +12,7 @@ from typing import Any
 from sim.errors import BrokenInvariant, ScenarioError
 from sim.measure.summary import measure
 from sim.record.run_folder import RunFolder
-from sim.scenario.build import Plan, plan
+from sim.scenario.planning import Plan, plan
 from sim.scenario.scenario import Scenario
 from sim.scenario.simulation import Outcome, Progress, simulate
 

@@ -153,9 +153,8 @@ def _below(at: Any, part: int | str) -> Any:
         if part in hints:
             return hints[str(part)]
     for container in _containers_in(at):
-        if isinstance(part, int) or (
-            typing.get_origin(container) is dict and not part.startswith("[")
-        ):
+        named = typing.get_origin(container) is dict and not str(part).startswith("[")
+        if named or str(part).isdigit():
             arguments = [a for a in typing.get_args(container) if a is not ...]
             return arguments[-1]
     return None

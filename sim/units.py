@@ -10,7 +10,7 @@ import math
 import re
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 _DECIMAL = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}
 _BINARY = {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40}
@@ -83,12 +83,25 @@ def _quantity(unit: str) -> Any:
     return (BeforeValidator(lambda v: parse(v, unit)), WithJsonSchema(schema))
 
 
+def _whole(value: object) -> object:
+    """Refuse `true`, which Python takes for 1."""
+    if isinstance(value, bool):
+        raise ValueError(f"{value!r} is not a whole number")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+PositiveInt = Annotated[Whole, Field(ge=1, le=2**48)]
+NonNegativeInt = Annotated[Whole, Field(ge=0, le=2**48)]
+
 Seconds = Annotated[float, *_quantity("s")]
 Bytes = Annotated[float, *_quantity("bytes")]
 BytesPerS = Annotated[float, *_quantity("bytes/s")]
 FlopsPerS = Annotated[float, *_quantity("flops/s")]
 Watts = Annotated[float, *_quantity("w")]
 PerS = Annotated[float, *_quantity("1/s")]
+Duration = Annotated[Seconds, Field(ge=0)]
+"""Seconds that cannot be negative."""
 
 
 def human_bytes(n: float) -> str:

@@ -29,8 +29,8 @@ def check(
 
       sim check scenario.yaml --set pools.serve.layout.tensor.tp=2 --json
     """
-    from sim.scenario.build import plan
     from sim.scenario.checking import check
+    from sim.scenario.planning import plan
 
     facts = check(plan(load_scenario(scenario, changes, seed)))
     if json:

@@ -52,6 +52,8 @@ def sentence(error: BaseException) -> str:
         return f"stopped by Ctrl-C; {kept}"
     if isinstance(error, OSError) and error.filename is not None:
         return f"'{error.filename}' cannot be used ({error.strerror}); check the path and the disk"
+    if isinstance(error, MemoryError):
+        return f"there is not enough memory ({error}); ask for fewer requests"
     what = f"the run folder {notes[0]}" if notes else "the command and its scenario"
     if isinstance(error, BrokenInvariant):
         return f"the simulator contradicts itself, a bug: {error}; please report it with {what}"

@@ -171,4 +171,3 @@ class Handoffs:
     def _body_done(self, handoff: Handoff) -> None:
         handoff.body_done_s = self.services.clock.now
         self._go_on(handoff)
-

@@ -39,7 +39,7 @@ class KvRoute:
 def kv_route(
     src: Pool, src_engine: int, src_rank: int, dst: Pool, dst_engine: int, dst_rank: int
 ) -> KvRoute:
-    """The route between a rank of an engine of `src` and one of `dst` (indices within the pools)."""
+    """The route between a rank of an engine of `src` and one of `dst`; indices in the pools."""
     model = src.model
     from_devices, to_devices = src.devices[src_engine], dst.devices[dst_engine]
     sources = list(_shards(model, src.spread, src_rank))

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from collections.abc import Sequence as Many
-from itertools import accumulate
 
 from simpy.events import Event
 
 from sim.clock import DECIDE, STEP_END
 from sim.engine.batchers import Batcher
-from sim.engine.flight import LONGEST_PIECE, NO_CHUNKS, Flight
+from sim.engine.flight import NO_CHUNKS, Flight
 from sim.engine.lane import Lane
 from sim.engine.levers import RUNNING, Levers
+from sim.engine.pacer import Pacer
 from sim.engine.ports import Gauges, LastPass, Port, Services
-from sim.engine.rank import Chunk, Rank, Reservation
+from sim.engine.rank import Chunk, Rank
+from sim.engine.reservations import Reservation
 from sim.engine.sequence import Sequence
 from sim.engine.stays import DECODING, FINISHED, HANDED_OFF, PREEMPTED, Stays
 from sim.engine.track import Track
@@ -46,22 +47,20 @@ class Engine:
         self.number = number
         self.clock = services.clock
         self.ranks = ranks
-        self.timer = timer
+        self.pacer = Pacer(timer, leap)
         self.gauges = gauges
         self.port: Port
         """Who hears of its sequences; set before anything is submitted."""
         self.on_last_pass: LastPass | None = None
         """Told when the pass that completes a prompt begins (to stream its KV)."""
         self.state = RUNNING
-        self.factor = 1.0
-        """How many times longer than priced its work takes."""
         self.stays = Stays(number, services.clock, services.log.intervals)
         self._sampler = services.sampler
         self._log_chunk = services.log.chunks
         self._batcher = batcher
         self._mixed = batcher.mixed
-        self._leap = leap and timer.stages == 1
-        self._stage_free = [0.0] * timer.stages
+        self._sent_back = False
+        """Somebody was preempted in this beat, so nobody was let in: the next beat may differ."""
         self.flights = [self._flight(slot, services) for slot in range(timer.stages)]
         self.levers = Levers(self, services.log.engines)
         for rank in ranks:
@@ -70,7 +69,7 @@ class Engine:
             self.clock.process(self._serve(flight))
 
     def _flight(self, slot: int, services: Services) -> Flight:
-        emit, slots = services.log.steps, self.timer.stages
+        emit, slots = services.log.steps, self.pacer.timer.stages
         decode = Track(self.number, slot, emit)
         prefill = decode if self._mixed else Track(self.number, slots + slot, emit)
         seats = [(rank, rank.lanes[slot]) for rank in self.ranks]
@@ -82,15 +81,19 @@ class Engine:
         clock, step_end, deciding = self.clock, STEP_END + flight.order, DECIDE + flight.order
         pipelined = len(self.flights) > 1
         while True:
-            while pipelined and self._stage_free[0] > clock.now:
-                yield clock.at(self._stage_free[0], deciding)
+            while pipelined and self.pacer.free_s > clock.now:
+                yield clock.at(self.pacer.free_s, deciding)
             if not self._decide(flight):
                 flight.resting = True
                 flight.wake = clock.event()
                 yield flight.wake
                 flight.resting = False
                 continue
-            self._price(flight)
+            self.pacer.price(flight, may_leap=not self._sent_back)
+            if flight.prefills and self.on_last_pass:
+                self._announce(flight)
+            if pipelined:
+                self._wake_others()
             flight.wake = clock.at(flight.ends[-1], step_end)
             flight.flying = True
             yield flight.wake
@@ -106,6 +109,7 @@ class Engine:
         if self.state != RUNNING:
             return False
         prefills, decodes, mixed, chunks = False, 0, self._mixed, flight.chunks
+        self._sent_back = False
         for i, (rank, lane) in enumerate(flight.seats):
             sent_back = False
             if rank.arrived:
@@ -152,7 +156,7 @@ class Engine:
 
     def _fill(self, shape: StepShape, chunks: Many[Chunk]) -> None:
         """Add the prompt chunks to a rank's shape."""
-        caps = self.timer.caps
+        caps = self.pacer.timer.caps
         for chunk in chunks:
             offset, tokens, sequence = chunk.offset, chunk.tokens, chunk.sequence
             shape.prefills += 1
@@ -168,43 +172,6 @@ class Engine:
                     sequence.first_step_s = self.clock.now
                     sequence.first_engine = self.number
 
-    # ---- price
-
-    def _price(self, flight: Flight) -> None:
-        """When each pass of the flight ends."""
-        now, factor = flight.begun_s, self.factor
-        passes, flight.grown = 1, 1
-        flight.pipeline_s = flight.contention_s = 0.0
-        if self._leap and not flight.prefills and factor == 1.0:
-            passes = flight.piece
-            for rank, lane in flight.seats:
-                passes = rank.horizon(lane, passes)
-            flight.piece = min(2 * flight.piece, LONGEST_PIECE)
-        if passes > 1:
-            seconds = self.timer.price_run(flight.shapes, passes)
-            flight.ends = list(accumulate(seconds, initial=now))
-            del flight.ends[0]
-        elif len(self._stage_free) == 1:
-            flight.ends = [now + self.timer.price(flight.shapes)]
-            if factor != 1.0:
-                flight.stretch(now, factor)
-        else:
-            flight.ends = [self._through_stages(flight, now)]
-        if self.on_last_pass and flight.prefills:
-            self._announce(flight)
-
-    def _through_stages(self, flight: Flight, now: float) -> float:
-        """End of the last stage; every stage serves passes in order."""
-        ready, free = now, self._stage_free
-        for i, seconds in enumerate(self.timer.price_stages(flight.shapes)):
-            start = free[i] if free[i] > ready else ready
-            flight.pipeline_s += start - ready
-            flight.contention_s += seconds * (self.factor - 1.0)
-            ready = start + seconds * self.factor
-            free[i] = ready
-        self._wake_others()
-        return ready
-
     def _wake_others(self) -> None:
         """Slots that rest may take what is left, once the first stage is free."""
         if any(r.waiting or r.prefilling or r.arrived for r in self.ranks):
@@ -213,6 +180,7 @@ class Engine:
                     flight.retime(self.clock, self.clock.now, DECIDE + flight.order)
 
     def _announce(self, flight: Flight) -> None:
+        """Tell whoever streams KV which prompts this pass completes."""
         for rank, chunks in enumerate(flight.chunks):
             for chunk in chunks:
                 if chunk.last and self.on_last_pass:
@@ -235,8 +203,8 @@ class Engine:
                 flight.shapes[i].drop_prefills()
                 for chunk in flight.chunks[i]:
                     self._commit_chunk(rank, flight, chunk, step)
-            if rank.asked:
-                rank.grant()
+            if rank.room.asked:
+                rank.room.grant()
         if flight.aborted:
             self.levers.lose_everything()
         if len(self.flights) > 1:
@@ -307,7 +275,7 @@ class Engine:
 
     def _preempted(self, rank: Rank, sequence: Sequence, lane: Lane | None) -> None:
         """A rank has sent a sequence back: its stay ends and the next one begins."""
-        left = 0
+        left, self._sent_back = 0, True
         if lane is None:
             left = sequence.target - sequence.computed
             self.stays.prefill(rank.index, sequence, PREEMPTED)
@@ -333,14 +301,14 @@ class Engine:
         whole = mine.preemption.reservation_tokens(sequence, mine.limits.context_tokens)
         units = mine.units_for(whole or sequence.ask.prompt_tokens)
         self.gauges.came(rank, 0)
-        mine.reserve(Reservation(sequence, units, granted, whole is not None))
+        mine.room.ask(Reservation(sequence, units, granted, whole is not None))
         self._shorten()
 
     def unreserve(self, rank: int, sequence: Sequence) -> None:
         """A sequence that asked for room does not come after all."""
         self.settle()
         self.gauges.left(rank)
-        self.ranks[rank].unreserve(sequence)
+        self.ranks[rank].room.cancel(sequence)
         self.poke()
 
     def arrive(self, rank: int, sequence: Sequence) -> None:
@@ -355,7 +323,7 @@ class Engine:
         mine = self.ranks[rank]
         del mine.held[sequence]
         mine.release(sequence)
-        mine.grant()
+        mine.room.grant()
         if mine.waiting or mine.prefilling:
             self.poke()
 

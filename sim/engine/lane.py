@@ -7,7 +7,7 @@ growth and crossings of caps are kept by tick; a pass costs O(1), joining and le
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from heapq import heappop, heappush
 
 from sim.engine.sequence import Sequence
@@ -34,11 +34,11 @@ class Lane:
         "_all_units",
         "_block",
         "_caps",
+        "_counts",
         "_crosses",
         "_crossings",
         "_finishers",
         "_groups",
-        "_counts",
         "changed",
         "first_finish",
         "flying",

@@ -45,7 +45,7 @@ class Levers:
         """From now on work takes `factor` times as long as priced; the pass in progress is
         re-timed (in a pipeline only later passes are)."""
         engine = self.engine
-        relative, engine.factor = factor / engine.factor, factor
+        relative, engine.pacer.factor = factor / engine.pacer.factor, factor
         if len(engine.flights) > 1:
             return
         for flight in engine.flights:
@@ -85,7 +85,7 @@ class Levers:
     def check_empty(self) -> None:
         """Nobody is left, so every KV unit must be back."""
         for rank in self.engine.ranks:
-            if rank.cache.used or rank.running or rank.promised or rank.held:
+            if rank.cache.used or rank.running or rank.room.promised or rank.held:
                 raise BrokenInvariant(
                     f"engine {self.engine.number}, rank {rank.index} holds {rank.cache.used} KV "
                     f"units of nobody at the end, {self.engine.clock.now} s"

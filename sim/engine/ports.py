@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Protocol
 
 from sim.clock import Clock
 from sim.engine.sampler import Sampler
@@ -59,7 +57,7 @@ class Gauges:
     both."""
 
     load: memoryview
-    """A window of 64-bit integers into the view's column (an item of it costs a third of numpy's)."""
+    """64-bit integers, a window into the view's column (an item costs a third of numpy's)."""
 
     def came(self, rank: int, prompt_tokens: int) -> None:
         """A request is waiting, or on its way."""

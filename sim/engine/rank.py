@@ -10,9 +10,10 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sim.engine.lane import NEVER, Lane
+from sim.engine.lane import Lane
 from sim.engine.orders import Line
 from sim.engine.preemptions import Preemption
+from sim.engine.reservations import Reservations
 from sim.engine.sequence import Sequence
 from sim.errors import BrokenInvariant
 from sim.kvcache.cache import KvCache
@@ -43,17 +44,6 @@ class RankLimits:
     prefix_caching: bool
 
 
-@dataclass(eq=False, slots=True)
-class Reservation:
-    """KV units asked for by a sequence that is still elsewhere."""
-
-    sequence: Sequence
-    units: int
-    granted: Callable[[], None]
-    whole: bool
-    """The units cover the whole declared length."""
-
-
 class Rank:
     """The state of one rank."""
 
@@ -61,7 +51,6 @@ class Rank:
         "_block",
         "_plain_units",
         "arrived",
-        "asked",
         "cache",
         "groups",
         "held",
@@ -71,7 +60,7 @@ class Rank:
         "preempted",
         "preemption",
         "prefilling",
-        "promised",
+        "room",
         "running",
         "waiting",
     )
@@ -106,9 +95,8 @@ class Rank:
         """Running ones whose prompt is not fully scheduled yet."""
         self.arrived: deque[Sequence] = deque()
         """Those whose KV came from another engine and who wait for a place in a lane."""
-        self.asked: deque[Reservation] = deque()
-        self.promised: dict[Sequence, Reservation] = {}
-        """Room that is reserved for those on their way."""
+        self.room = Reservations(cache, line)
+        """For those whose KV comes from another engine."""
         self.held: dict[Sequence, None] = {}
         """Prefilled ones whose KV waits here for its transfer."""
 
@@ -130,36 +118,6 @@ class Rank:
         (windows are kept by running sequences only)."""
         return tokens // self.limits.block_tokens * self.groups[0].units
 
-    def reserve(self, reservation: Reservation) -> None:
-        """Ask for units; granted at once or, in order, when there is room."""
-        self.asked.append(reservation)
-        self.grant()
-
-    def grant(self) -> None:
-        """Give units to those who asked, as long as nobody who was preempted waits for them."""
-        while self.asked and not len(self.waiting):
-            first = self.asked[0]
-            if not self.cache.take(first.units):
-                return
-            self.asked.popleft()
-            self.promised[first.sequence] = first
-            first.granted()
-
-    def unreserve(self, sequence: Sequence) -> None:
-        """Give back what was reserved for, or forget the asking of, one that does not come."""
-        promise = self.promised.pop(sequence, None)
-        if promise is not None:
-            self.cache.give(promise.units)
-            self.grant()
-        else:
-            self.asked = deque(r for r in self.asked if r.sequence is not sequence)
-
-    def take_in(self, sequence: Sequence) -> None:
-        """A sequence has come whose room was reserved."""
-        promise = self.promised.pop(sequence)
-        sequence.units, sequence.reserved = promise.units, promise.whole
-        self.arrived.append(sequence)
-
     def release(self, sequence: Sequence) -> None:
         """Give back everything that a sequence holds."""
         if sequence.keys:
@@ -169,6 +127,11 @@ class Rank:
         sequence.units = 0
         sequence.key_tokens = 0
         sequence.reserved = False
+
+    def take_in(self, sequence: Sequence) -> None:
+        """A sequence has come whose room was reserved."""
+        self.room.settle(sequence)
+        self.arrived.append(sequence)
 
     # ---- letting in
 
@@ -328,7 +291,7 @@ class Rank:
         ask = sequence.ask
         if not ask.block_ids or not self.limits.prefix_caching:
             return
-        size, block = ask.block_tokens, self.limits.block_tokens
+        size = ask.block_tokens
         while True:
             index = sequence.key_tokens // size
             if index >= len(ask.block_ids):
@@ -372,8 +335,7 @@ class Rank:
         self.prefilling.clear()
         self.arrived.clear()
         self.held.clear()
-        self.asked.clear()
-        self.promised.clear()
+        self.room.clear()
         self.cache.clear()
         return lost
 

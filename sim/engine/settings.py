@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from sim.engine.batchers import Batcher
 from sim.engine.batchers.chunked_prefill import ChunkedPrefill
@@ -16,6 +16,7 @@ from sim.kvcache.evictions import Eviction
 from sim.kvcache.evictions.lru import Lru
 from sim.plugins import policy
 from sim.settings import settings
+from sim.units import PositiveInt
 
 
 @settings

@@ -96,4 +96,3 @@ class Track:
                 self._emit(head + tail)
         self._open = False
         self._pipeline_s = self._contention_s = 0.0
-

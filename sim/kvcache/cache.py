@@ -56,7 +56,7 @@ class KvCache:
         return len(keys)
 
     def take(self, units: int) -> bool:
-        """Hand out private units, evicting as needed; False, and no change, if there are too few."""
+        """Hand out private units, evicting as needed; False, and no change, if too few."""
         if units > self.free:
             if units > self.free + self.cached:
                 return False

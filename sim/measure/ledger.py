@@ -88,7 +88,7 @@ class Ledger:
         lanes = _lanes(c)
         key = lanes.key(c["engine"], c["rank"], c["slot"], c["first_step"])
         order = np.argsort(key, kind="stable")
-        c = {name: values[order] for name, values in c.items()}
+        c = {name: c.pop(name)[order] for name in READ}  # each copy frees its original
         key = key[order]
         split = _split(c, _has_prefill(c, lanes))
         gap = _gaps(c, key // lanes.steps)
@@ -97,7 +97,7 @@ class Ledger:
         return cls(
             lanes, key, c["n"], c["start_s"], c["end_s"], c["prefill_tokens"],
             _prompt_compute(c, split["compute_s"]),
-            {kind: _ticks(seconds) for kind, seconds in split.items()},
+            {kind: _ticks(split.pop(kind)) for kind in list(split)},
         )  # fmt: skip
 
     def find(self, engine: Ints, rank: Ints, slot: Ints, step: Ints) -> Ints:

@@ -54,7 +54,10 @@ def measure(run: RunFolder) -> Summary:
     stays = Stays.read(run, ledger)
     parts = attribute(Chain.read(run, requests, ledger, stays))
     run.write_table("attribution", parts)
-    summary = summarise(run, requests, Tokens.read(run, stays, requests), parts)
+    del ledger  # a third of the memory of a large run
+    tokens = Tokens.read(run, stays, requests)
+    del stays
+    summary = summarise(run, requests, tokens, parts)
     run.write_json("summary.json", summary)
     return summary
 

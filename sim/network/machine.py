@@ -16,6 +16,7 @@ from sim.errors import ScenarioError, suggest
 from sim.network.group import Tuning
 from sim.network.plan import ScaleOut, Shape
 from sim.settings import settings
+from sim.units import PositiveInt
 
 SHAPES = "sim.network.shapes"
 
@@ -28,7 +29,7 @@ class NodeGroup:
     """The node's shape, with its figures."""
     gpu: str
     """Name of a GPU in the catalog."""
-    nodes: Annotated[int, Field(ge=1)] = 1
+    nodes: PositiveInt = 1
     """How many; of rack-scale shapes, how many racks."""
 
 

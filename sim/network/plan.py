@@ -11,7 +11,7 @@ from pydantic import Field
 from sim.catalog.gpu import Gpu
 from sim.errors import BrokenInvariant
 from sim.settings import settings
-from sim.units import Seconds
+from sim.units import PositiveInt, Seconds
 
 NVSWITCH, GPU, PCIE, NIC, LEAF, SPINE = range(6)
 """Levels of the drawing, from the bottom: the y coordinate of each kind of node."""
@@ -81,7 +81,7 @@ class ScaleOut:
     NICs on the leaf divided by the oversubscription: adaptive routing is taken to balance them.
     """
 
-    leaf_ports: Annotated[int, Field(ge=1)]
+    leaf_ports: PositiveInt
     """NICs on one leaf switch; the next NIC of that rail starts another leaf."""
     oversubscription: Annotated[float, Field(ge=1.0)] = 1.0
     """NIC bandwidth under a leaf ÷ its bandwidth to the spine; 1 is non-blocking."""

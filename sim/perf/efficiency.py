@@ -78,10 +78,10 @@ _UNMEASURED = Efficiency(
     hbm=0.75,
     attention_tensor=0.4,
     attention_hbm=0.75,
-    source={
-        k: "assumed: no measurement of this architecture at hand"
-        for k in ("tensor", "hbm", "attention_tensor", "attention_hbm")
-    },
+    source=dict.fromkeys(
+        ("tensor", "hbm", "attention_tensor", "attention_hbm"),
+        "assumed: no measurement of this architecture at hand",
+    ),
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sim.catalog.model import GroupedAttention, Layer, LatentAttention, Model, MoeFfn
+from sim.catalog.model import GroupedAttention, LatentAttention, Layer, Model, MoeFfn
 from sim.errors import ScenarioError
 
 

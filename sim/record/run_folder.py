@@ -29,6 +29,7 @@ DOCUMENTS = (
     "workload.json",
     "summary.json",
     "report.html",
+    "trace.json.gz",
 )
 """Files of a run that are not tables."""
 
@@ -147,7 +148,7 @@ def _clear(folder: Path) -> None:
     """Remove the files of an earlier run; refuse a folder that holds something else."""
     known = {*DOCUMENTS, *(f"{t}.parquet" for t in (*TABLES, *DERIVED_TABLES))}
     inside = sorted(p.name for p in folder.iterdir())
-    if inside and not known & set(inside):
+    if inside and "run.json" not in inside:
         raise ScenarioError(
             f"'{folder}' holds files that are no run ('{inside[0]}'); name an empty folder"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sim import plugins
-from sim.scenario.build import Plan, PoolPlan
+from sim.scenario.planning import Plan, PoolPlan
 from sim.workload.describe import describe
 from sim.workload.trace import Trace
 

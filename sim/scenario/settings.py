@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, PositiveInt
+from pydantic import BeforeValidator, Field
 
 from sim.cluster.admissions import Admission
 from sim.cluster.admissions.everyone import Everyone
@@ -22,7 +22,8 @@ from sim.perf.timers import Timer
 from sim.perf.timers.roofline import Roofline
 from sim.plugins import policy
 from sim.settings import settings
-from sim.units import Seconds
+from sim.units import NonNegativeInt, PositiveInt, Seconds
+from sim.workload.arrivals.at_once import AtOnce
 from sim.workload.workload import Workload
 
 Positive = Annotated[Seconds, Field(gt=0)]
@@ -122,7 +123,9 @@ class Settings:
     """What clients ask, and when."""
     model: str
     """A model of the catalog, or the path of a Hugging Face config.json."""
-    topology: Annotated[TopologySettings, BeforeValidator(_named)]
+    topology: Annotated[
+        TopologySettings, BeforeValidator(_named, json_schema_input_type=TopologySettings | str)
+    ]
     """The machine."""
     pools: Annotated[dict[str, PoolSettings], Field(min_length=1)]
     """Engines by role."""
@@ -142,12 +145,19 @@ class Settings:
     """Name of the scenario, also of its run folders."""
     description: str = ""
     """What it asks, for readers."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: NonNegativeInt = 0
     """All randomness follows from it."""
     until_s: Positive | None = None
     """End the run at this simulated time; what is unfinished is counted."""
     leap: bool = True
     """Price runs of alike steps at once. Changes speed, never results."""
+
+    def __post_init__(self) -> None:
+        if self.measure.window != "all" and isinstance(self.workload.arrivals, AtOnce):
+            raise ValueError(
+                "measure.window 'steady' needs requests that arrive over time, and arrivals is "
+                "at_once; write window: all, or another law of arrivals"
+            )
 
 
 def as_plain(value: Any) -> Any:

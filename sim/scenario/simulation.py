@@ -19,7 +19,8 @@ from simpy.core import EmptySchedule
 from sim import plugins
 from sim.errors import BrokenInvariant
 from sim.record.run_folder import RunFolder
-from sim.scenario.build import Built, Plan, build
+from sim.scenario.build import Built, build
+from sim.scenario.planning import Plan
 from sim.workload.describe import describe
 
 Progress = Callable[[int, int, float], None]

@@ -12,6 +12,7 @@ from sim import plugins
 from sim.plugins import policy
 from sim.rng import Draws
 from sim.settings import settings
+from sim.units import PositiveInt
 from sim.workload.arrivals import Arrivals
 from sim.workload.arrivals.trace import TraceTimes
 from sim.workload.lengths import Lengths
@@ -43,7 +44,7 @@ class Workload:
     """When requests are sent."""
     time_scale: Annotated[float, Field(gt=0)] = 1.0
     """Factor on the trace's times: 0.5 is twice the load."""
-    requests: Annotated[int, Field(ge=1)] | None = None
+    requests: PositiveInt | None = None
     """How many are sent: the first of a trace (all when left out), or how many to make."""
     prompt_tokens: LengthsSetting | None = None
     """Law of the prompts' lengths, without a trace."""

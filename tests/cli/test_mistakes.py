@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from desk import Desk
 
+from sim.cli.failures import sentence
+
 SET = [
     ("nope=1", "'nope' is not a setting; known: admission,"),
     ("until=3", "'until' is not a setting; did you mean 'until_s'?"),
@@ -250,3 +252,17 @@ def test_a_broken_invariant_asks_for_a_report_with_the_run_folder(
     assert said.code == 70
     assert "request 3 ended twice at 1.5 s; please report it with the run folder" in said.err
     assert Path("runs/small-001/scenario.yaml").is_file()
+
+
+@pytest.mark.parametrize(
+    "error, says",
+    [
+        (KeyError("x"), "the simulator failed, a bug: KeyError: 'x'; please report it with the"),
+        (MemoryError("8 TB"), "there is not enough memory (8 TB); ask for fewer requests"),
+        (OSError(28, "No space left on device", "a/b"), "'a/b' cannot be used (No space left"),
+        (KeyboardInterrupt(), "stopped by Ctrl-C; nothing was kept"),
+    ],
+    ids=lambda v: type(v).__name__,
+)
+def test_what_nobody_expected_is_one_sentence_too(error: BaseException, says: str) -> None:
+    assert sentence(error).startswith(says)

@@ -13,7 +13,8 @@ import pandas as pd
 import pyarrow as pa
 
 from sim.scenario import simulation
-from sim.scenario.build import Built, Plan, plan
+from sim.scenario.build import Built
+from sim.scenario.planning import Plan, plan
 from sim.scenario.scenario import Scenario
 from sim.scenario.simulation import Outcome, simulate
 

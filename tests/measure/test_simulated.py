@@ -7,7 +7,7 @@ import pytest
 
 from sim.measure.summary import measure
 from sim.record.run_folder import RunFolder
-from sim.scenario.build import plan
+from sim.scenario.planning import plan
 from sim.scenario.scenario import Scenario
 from sim.scenario.simulation import simulate
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ def asks(n: int) -> Trace:
 
 
 def law(name: str) -> Arrivals:
-    made: Arrivals = TypeAdapter(plugins.Policy[FOLDER]).validate_python({name: SETTINGS[name]})
+    made: Arrivals = TypeAdapter(Annotated[Any, plugins.policy(FOLDER)]).validate_python({name: SETTINGS[name]})
     return made
 
 
@@ -143,7 +143,7 @@ def test_settings_that_make_no_sense_are_refused(
     name: str, settings: dict[str, Any], word: str
 ) -> None:
     with pytest.raises(ValidationError, match=word):
-        TypeAdapter(plugins.Policy[FOLDER]).validate_python({name: settings})
+        TypeAdapter(Annotated[Any, plugins.policy(FOLDER)]).validate_python({name: settings})
 
 
 # ------------------------------------------------------------------ closed loop

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pydantic import PositiveInt
-
 from sim.settings import settings
+from sim.units import PositiveInt
 from sim.workload.request import Ask
 
 

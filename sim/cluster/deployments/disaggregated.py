@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from sim.cluster.handoff import Handoff, Handoffs
 from sim.cluster.routers import Route, Router
 from sim.cluster.routers.least_loaded import LeastLoaded
+from sim.cluster.routers.prefix_affinity import PrefixAffinity
 from sim.cluster.services import ClusterServices
 from sim.cluster.view import View
 from sim.engine.engine import Engine
@@ -40,6 +41,11 @@ class Disaggregated:
     faster than the pass makes KV, and a tail of one layer. Needs `pair_at: arrival`."""
 
     def __post_init__(self) -> None:
+        if isinstance(self.decode_router, PrefixAffinity):
+            raise ValueError(
+                "decode_router prefix_affinity has nothing to go by: the whole KV cache is sent, "
+                "whatever a decode engine holds; write another router"
+            )
         if self.stream and self.pair_at != "arrival":
             raise ValueError(
                 "stream needs a decode engine while the prompt is computed; "

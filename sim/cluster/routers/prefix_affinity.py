@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from pydantic import NonNegativeInt
 
 from sim.cluster.routers import Route
 from sim.cluster.routers.least_loaded import LeastLoaded
 from sim.cluster.view import View
 from sim.rng import Draws
 from sim.settings import settings
+from sim.units import NonNegativeInt
 from sim.workload.request import Ask
 
 

@@ -9,14 +9,14 @@ from pydantic import Field
 from sim.catalog.gpu import Gpu
 from sim.network.plan import NVSWITCH, Plan, Port
 from sim.settings import settings
-from sim.units import BytesPerS, Seconds
+from sim.units import BytesPerS, PositiveInt, Seconds
 
 
 @settings
 class Flat:
     """`gpus` devices per node, every one with a link to the one switch; no NICs."""
 
-    gpus: Annotated[int, Field(ge=1)] = 1
+    gpus: PositiveInt = 1
     """Devices per node."""
     bytes_per_s: Annotated[BytesPerS, Field(gt=0.0)] | None = None
     """Of a device's link, one direction; as the GPU's scale-up bandwidth when left out."""

@@ -9,7 +9,7 @@ from pydantic import Field
 from sim.catalog.gpu import Gpu
 from sim.network.plan import NVSWITCH, PCIE, Plan, Wires
 from sim.settings import settings
-from sim.units import BytesPerS, Seconds
+from sim.units import BytesPerS, PositiveInt, Seconds
 
 
 @settings
@@ -21,11 +21,11 @@ class Hgx:
     own NIC; NICs hang on the network only if the topology has one.
     """
 
-    gpus: Annotated[int, Field(ge=1)] = 8
+    gpus: PositiveInt = 8
     """Devices per node; device i is on rail i."""
-    gpus_per_pcie_switch: Annotated[int, Field(ge=1)] = 2
+    gpus_per_pcie_switch: PositiveInt = 2
     """For the drawing: devices (and NICs) that share a PCIe switch."""
-    nodes_per_rack: Annotated[int, Field(ge=1)] = 4
+    nodes_per_rack: PositiveInt = 4
     """Nodes in a rack."""
     nvlink_bytes_per_s: Annotated[BytesPerS, Field(gt=0.0)] | None = None
     """Out of one GPU, all its NVLinks, one direction; the catalog's figure when left out."""

@@ -9,7 +9,7 @@ from pydantic import Field
 from sim.catalog.gpu import Gpu
 from sim.network.plan import NVSWITCH, PCIE, Plan, Wires
 from sim.settings import settings
-from sim.units import BytesPerS, Seconds
+from sim.units import BytesPerS, PositiveInt, Seconds
 
 
 @settings
@@ -20,9 +20,9 @@ class Nvl72:
     The rack's switch trays are one non-blocking switch, and all NVLinks of a GPU one link.
     """
 
-    trays: Annotated[int, Field(ge=1)] = 18
+    trays: PositiveInt = 18
     """Compute trays in the rack."""
-    gpus_per_tray: Annotated[int, Field(ge=1)] = 4
+    gpus_per_tray: PositiveInt = 4
     """Devices in a tray; device i of a tray is on rail i."""
     nvlink_bytes_per_s: Annotated[BytesPerS, Field(gt=0.0)] | None = None
     """Out of one GPU, all its NVLinks, one direction; the catalog's figure when left out."""

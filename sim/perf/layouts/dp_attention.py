@@ -7,12 +7,11 @@ over all `dp · tp` devices, with an all-to-all before and after them, so all ra
 
 from __future__ import annotations
 
-from pydantic import PositiveInt
-
 from sim.catalog.model import Model, MoeFfn
 from sim.errors import ScenarioError
 from sim.perf.spread import Spread, check_division
 from sim.settings import settings
+from sim.units import PositiveInt
 
 
 @settings

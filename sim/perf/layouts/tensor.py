@@ -7,12 +7,11 @@ instead of being cut: every device sees all tokens and the same all-reduce adds 
 
 from __future__ import annotations
 
-from pydantic import PositiveInt
-
 from sim.catalog.model import Model, MoeFfn
 from sim.errors import ScenarioError
 from sim.perf.spread import Spread, check_division
 from sim.settings import settings
+from sim.units import PositiveInt
 
 
 @settings

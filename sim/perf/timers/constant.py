@@ -7,15 +7,15 @@ import numpy as np
 from sim.perf.step_timer import StageTables, TableTimer
 from sim.perf.task import PriceTask
 from sim.settings import settings
-from sim.units import Seconds
+from sim.units import Duration
 
 
 @settings
 class Constant:
     """Every step takes `step_s`, plus `token_s` for each token that passes through it."""
 
-    step_s: Seconds
-    token_s: Seconds = 0.0
+    step_s: Duration
+    token_s: Duration = 0.0
 
     def compile(self, task: PriceTask) -> TableTimer:
         """One stage whose only cost is by tokens; with stages, each takes an equal part."""

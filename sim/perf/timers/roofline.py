@@ -24,7 +24,7 @@ from sim.perf.operators.gemm import Gemm
 from sim.perf.step_timer import AttentionPrice, StageTables, TableTimer
 from sim.perf.task import PriceTask, compute_format
 from sim.settings import settings
-from sim.units import Seconds
+from sim.units import Duration
 
 Array = NDArray[np.float64]
 Fraction = Annotated[float, Field(gt=0, le=1)]
@@ -42,9 +42,9 @@ class Roofline:
     """Achieved fraction of the 16-bit peak in prefill attention."""
     attention_hbm: Fraction | None = None
     """Achieved fraction of memory bandwidth in decode attention."""
-    launch_s: Seconds = LAUNCH_S
+    launch_s: Duration = LAUNCH_S
     """Shortest kernel."""
-    host_s: Seconds = HOST_S
+    host_s: Duration = HOST_S
     """Overhead of one step that is not hidden."""
 
     def compile(self, task: PriceTask) -> TableTimer:

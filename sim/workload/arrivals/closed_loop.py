@@ -8,7 +8,7 @@ from pydantic import Field
 
 from sim.rng import Draws
 from sim.settings import settings
-from sim.units import Seconds
+from sim.units import PositiveInt, Seconds
 from sim.workload.source import ClosedLoopSource
 from sim.workload.trace import Trace
 
@@ -19,7 +19,7 @@ class ClosedLoop:
 
     uses_trace_times: ClassVar[bool] = False
 
-    concurrency: Annotated[int, Field(ge=1)]
+    concurrency: PositiveInt
     """Clients; all ask at time 0."""
     think_time_s: Annotated[Seconds, Field(ge=0)] = 0.0
     """From the end of a client's request (finished, rejected or failed) to its next."""

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from sim.rng import Draws
 from sim.settings import settings
+from sim.units import PositiveInt
 
 
 @settings
 class Constant:
     """`tokens`, always."""
 
-    tokens: Annotated[int, Field(ge=1)]
+    tokens: PositiveInt
     """Tokens of every request."""
 
     def sample(

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from sim.rng import Draws
 from sim.settings import settings
+from sim.units import PositiveInt
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -32,9 +33,9 @@ class Lognormal:
     """Standard deviation of the length's natural logarithm."""
     cv: Positive | None = None
     """Standard deviation of the length over its mean."""
-    min_tokens: Annotated[int, Field(ge=1)] = 1
+    min_tokens: PositiveInt = 1
     """Shorter lengths become this."""
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_tokens: PositiveInt | None = None
     """Longer lengths become this; no bound when left out."""
 
     def __post_init__(self) -> None:

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from sim.rng import Draws
 from sim.settings import settings
+from sim.units import PositiveInt
 
 
 @settings
 class Uniform:
     """Every whole number from `min_tokens` to `max_tokens`, both included, is as likely."""
 
-    min_tokens: Annotated[int, Field(ge=1)]
+    min_tokens: PositiveInt
     """Shortest length."""
-    max_tokens: Annotated[int, Field(ge=1)]
+    max_tokens: PositiveInt
     """Longest length."""
 
     def __post_init__(self) -> None:

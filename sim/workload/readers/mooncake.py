@@ -11,13 +11,13 @@ import json
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from pydantic import Field
 
 from sim.errors import BrokenInvariant, ScenarioError
 from sim.settings import settings
+from sim.units import PositiveInt
 from sim.workload.cells import numbers, shown, whole_numbers
 from sim.workload.origin import Origin
 from sim.workload.prefixes import check_prefixes
@@ -32,7 +32,7 @@ OURS = dict(zip(("arrival_s", "prompt_tokens", "output_tokens", "block_ids"), KE
 class Mooncake:
     """Times are kept as they stand in the file."""
 
-    block_tokens: Annotated[int, Field(ge=1)] = 512
+    block_tokens: PositiveInt = 512
     """Tokens that one of the `hash_ids` stands for; 512 in Mooncake's own traces."""
 
     @staticmethod

@@ -1,0 +1,62 @@
+"""The second beat: when each pass of a flight ends.
+
+Passes are priced by the timer. Where nothing can change but lengths, many are priced at once (a
+leap); in a pipeline a pass goes through the stages, each of which serves passes in order.
+"""
+
+from __future__ import annotations
+
+from itertools import accumulate
+
+from sim.engine.flight import LONGEST_PIECE, Flight
+from sim.perf.step_timer import StepTimer
+
+
+class Pacer:
+    """Prices the flights of one engine."""
+
+    __slots__ = ("_leap", "_stage_free", "factor", "timer")
+
+    def __init__(self, timer: StepTimer, leap: bool) -> None:
+        self.timer = timer
+        self.factor = 1.0
+        """How many times longer than priced the work takes."""
+        self._leap = leap and timer.stages == 1
+        self._stage_free = [0.0] * timer.stages
+
+    @property
+    def free_s(self) -> float:
+        """When the first stage is free for the next pass."""
+        return self._stage_free[0]
+
+    def price(self, flight: Flight, *, may_leap: bool) -> None:
+        """Set the ends of the flight, which begins now."""
+        now, factor = flight.begun_s, self.factor
+        passes, flight.grown = 1, 1
+        flight.pipeline_s = flight.contention_s = 0.0
+        if self._leap and may_leap and not flight.prefills and factor == 1.0:
+            passes = flight.piece
+            for rank, lane in flight.seats:
+                passes = rank.horizon(lane, passes)
+            flight.piece = min(2 * flight.piece, LONGEST_PIECE)
+        if passes > 1:
+            seconds = self.timer.price_run(flight.shapes, passes)
+            flight.ends = list(accumulate(seconds, initial=now))
+            del flight.ends[0]
+        elif len(self._stage_free) == 1:
+            flight.ends = [now + self.timer.price(flight.shapes)]
+            if factor != 1.0:
+                flight.stretch(now, factor)
+        else:
+            flight.ends = [self._through_stages(flight, now)]
+
+    def _through_stages(self, flight: Flight, now_s: float) -> float:
+        """End of the last stage."""
+        ready, free = now_s, self._stage_free
+        for i, seconds in enumerate(self.timer.price_stages(flight.shapes)):
+            start = free[i] if free[i] > ready else ready
+            flight.pipeline_s += start - ready
+            flight.contention_s += seconds * (self.factor - 1.0)
+            ready = start + seconds * self.factor
+            free[i] = ready
+        return ready

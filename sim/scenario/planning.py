@@ -1,0 +1,221 @@
+"""A scenario worked out and checked: layouts, memory, placement and wires, before time exists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sim.catalog.gpu import Gpu, load_gpu
+from sim.catalog.model import Model, MoeFfn, load_model
+from sim.errors import ScenarioError, suggest
+from sim.kvcache.evictions.lru import Lru
+from sim.network.topology import Topology, load_topology
+from sim.perf.memory import Memory, fit
+from sim.perf.spread import Spread
+from sim.perf.task import Formats, PriceTask
+from sim.plugins import name_of
+from sim.scenario.placing import Devices, place, shape_of, wires
+from sim.scenario.scenario import Scenario
+from sim.scenario.settings import PoolSettings, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class PoolPlan:
+    """A pool worked out: everything that does not need time to exist."""
+
+    name: str
+    settings: PoolSettings
+    model: Model
+    gpu: Gpu
+    spread: Spread
+    formats: Formats
+    memory: Memory
+    context_tokens: int
+    devices: tuple[Devices, ...]
+    tasks: tuple[PriceTask, ...]
+    """What the timer prices, by engine; engines that lie alike share one."""
+
+    @property
+    def caches_prefixes(self) -> bool:
+        """Whether its engines keep prefix blocks: asked for, and some layer has no window."""
+        whole = self.memory.groups[0].cap_tokens is None
+        return self.settings.engine.enable_prefix_caching and whole
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A scenario worked out and checked, without anything running."""
+
+    scenario: Scenario
+    topology: Topology
+    pools: tuple[PoolPlan, ...]
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of the deployment."""
+        return sum(len(p.devices) * p.spread.devices for p in self.pools)
+
+    def assumptions(self) -> list[dict[str, str]]:
+        """Guesses and extrapolations that the run leans on: what, value, source."""
+        rows: list[dict[str, str]] = []
+        for pool in self.pools:
+            rows += pool.settings.timer.assumptions(pool.tasks[0])
+            guesses = pool.gpu.assumptions.items()
+            rows += [{"what": f"{pool.gpu.name} {k}", "value": "", "source": v} for k, v in guesses]
+            if pool.settings.engine.enable_prefix_caching and not pool.caches_prefixes:
+                none = "assumed: every layer has a window, and prefixes of windows are not kept"
+                rows.append({"what": "prefix caching", "value": "off", "source": none})
+            reserve = {"what": "framework reserve", "value": f"{pool.memory.reserve_bytes:.3g} B"}
+            rows.append(reserve | {"source": "assumed: CUDA context, buffers and graphs"})
+        machine = self.topology.assumptions.items()
+        rows += [{"what": f"topology {k}", "value": "", "source": v} for k, v in machine]
+        return list({tuple(sorted(r.items())): r for r in rows}.values())
+
+
+def plan(scenario: Scenario) -> Plan:
+    """Work out layouts, memory, placement and wires; ScenarioError for what cannot be."""
+    s = scenario.settings
+    topology = load_topology(
+        _path(s.topology.name, scenario.base),
+        nodes=s.topology.nodes,
+        oversubscription=s.topology.oversubscription,
+    )
+    model = load_model(_path(s.model, scenario.base))
+    _check_pools(s)
+    spreads = {}
+    for name, pool in s.pools.items():
+        with _in_pool(name):
+            spreads[name] = pool.layout.plan(model)
+    gpus = {name: _gpu(name, pool, topology) for name, pool in s.pools.items()}
+    wanted = {n: (p.engines, spreads[n], gpus[n].name) for n, p in s.pools.items()}
+    devices = place(topology, s.placement, wanted)
+    pools = []
+    for name, pool in s.pools.items():
+        with _in_pool(name):
+            args = (model, gpus[name], spreads[name], devices[name], topology)
+            pools.append(_pool_plan(name, pool, *args))
+    _check_formats(s, tuple(pools))
+    return Plan(scenario, topology, tuple(pools))
+
+
+@contextmanager
+def _in_pool(name: str) -> Iterator[None]:
+    """Say which pool a mistake is in."""
+    try:
+        yield
+    except ScenarioError as mistake:
+        raise ScenarioError(f"pools.{name}: {mistake}") from mistake
+
+
+def _path(name: str, base: Path) -> str:
+    """A name as it is, or the file it stands for, looked up from here and from the scenario."""
+    if "/" in name and not Path(name).exists() and (base / name).exists():
+        return str(base / name)
+    return name
+
+
+def _check_pools(s: Settings) -> None:
+    wanted = s.deployment.pools()
+    for name in wanted or ():
+        if name not in s.pools:
+            raise ScenarioError(
+                f"deployment: pool '{name}' is not among the pools{suggest(name, s.pools)}"
+            )
+    unused = [n for n in s.pools if wanted is not None and n not in wanted]
+    if unused:
+        raise ScenarioError(
+            f"pools: '{unused[0]}' is not used by the deployment; remove it or name it there"
+        )
+
+
+def _check_formats(s: Settings, pools: tuple[PoolPlan, ...]) -> None:
+    kinds = {p.formats.kv.name for p in pools}
+    if s.deployment.pools() is not None and len(kinds) > 1:
+        raise ScenarioError(
+            f"precision.kv differs between the pools ({', '.join(sorted(kinds))}); a handoff does "
+            "not convert the KV cache, so give both the same"
+        )
+
+
+def _check_effect(pool: PoolSettings, model: Model) -> None:
+    """Refuse settings that would do nothing."""
+    if pool.precision.experts and not any(isinstance(x.ffn, MoeFfn) for x in model.layer_counts):
+        raise ScenarioError(
+            f"precision.experts: {pool.precision.experts} has no effect, {model.name} has no "
+            "experts; leave it out"
+        )
+    if not pool.engine.enable_prefix_caching and pool.engine.eviction != Lru():
+        raise ScenarioError(
+            f"engine.eviction: {name_of(pool.engine.eviction)} has no effect with "
+            "enable_prefix_caching: false; leave one of them out"
+        )
+
+
+def _gpu(name: str, pool: PoolSettings, topology: Topology) -> Gpu:
+    kinds = list(dict.fromkeys(d.gpu for d in topology.devices))
+    if pool.gpu is None:
+        if len(kinds) > 1:
+            raise ScenarioError(
+                f"pools.{name}: topology '{topology.name}' has {' and '.join(kinds)}; "
+                "write gpu: to say which"
+            )
+        return load_gpu(kinds[0])
+    wanted = load_gpu(pool.gpu)
+    if wanted.name not in kinds:
+        raise ScenarioError(
+            f"pools.{name}.gpu: topology '{topology.name}' has no {wanted.name}; "
+            f"it has {', '.join(kinds)}"
+        )
+    return wanted
+
+
+def _pool_plan(
+    name: str,
+    pool: PoolSettings,
+    model: Model,
+    gpu: Gpu,
+    spread: Spread,
+    devices: tuple[Devices, ...],
+    topology: Topology,
+) -> PoolPlan:
+    engine, formats = pool.engine, pool.precision.formats(model)
+    _check_effect(pool, model)
+    context = engine.max_model_len or model.max_context_tokens
+    if context > model.max_context_tokens:
+        raise ScenarioError(
+            f"engine.max_model_len: {context} is longer than the "
+            f"{model.max_context_tokens} tokens of {model.name}; write at most that"
+        )
+    if engine.max_num_batched_tokens < engine.max_num_seqs:
+        raise ScenarioError(
+            f"engine: max_num_batched_tokens {engine.max_num_batched_tokens} is below "
+            f"max_num_seqs {engine.max_num_seqs}, so not all could decode; raise it"
+        )
+    memory = fit(
+        model,
+        spread,
+        gpu,
+        formats,
+        block_tokens=engine.block_size,
+        max_tokens=engine.max_num_batched_tokens,
+        max_sampled=engine.max_num_seqs,
+        utilization=engine.gpu_memory_utilization,
+    )
+    shapes: dict[tuple[int, ...], PriceTask] = {}
+    tasks = []
+    for mine in devices:
+        shape = shape_of(topology, mine)
+        if shape not in shapes:
+            shapes[shape] = PriceTask(
+                model=model,
+                spread=spread,
+                gpu=gpu,
+                formats=formats,
+                wires=wires(topology, spread, mine),
+                max_rank_tokens=engine.max_num_batched_tokens,
+                max_sampled=engine.max_num_batched_tokens,
+            )
+        tasks.append(shapes[shape])
+    return PoolPlan(name, pool, model, gpu, spread, formats, memory, context, devices, tuple(tasks))
