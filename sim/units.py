@@ -90,9 +90,10 @@ def _whole(value: object) -> object:
     return value
 
 
-Whole = Annotated[int, BeforeValidator(_whole)]
-PositiveInt = Annotated[Whole, Field(ge=1, le=2**48)]
-NonNegativeInt = Annotated[Whole, Field(ge=0, le=2**48)]
+_AtLeast0 = Annotated[int, Field(ge=0, le=2**48)]
+_AtLeast1 = Annotated[int, Field(ge=1, le=2**48)]
+NonNegativeInt = Annotated[_AtLeast0, BeforeValidator(_whole, json_schema_input_type=_AtLeast0)]
+PositiveInt = Annotated[_AtLeast1, BeforeValidator(_whole, json_schema_input_type=_AtLeast1)]
 
 Seconds = Annotated[float, *_quantity("s")]
 Bytes = Annotated[float, *_quantity("bytes")]

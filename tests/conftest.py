@@ -20,5 +20,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--update-golden", action="store_true", help="write the golden files anew, then look at them"
+        "--update-golden",
+        action="store_true",
+        help="write the golden files anew, then look at them",
     )

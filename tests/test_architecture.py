@@ -192,19 +192,7 @@ def test_the_interpreter_agrees_that_simpy_is_not_loaded() -> None:
     assert done.returncode == 0, done.stderr
 
 
-TOO_LARGE = {"sim/engine/engine.py", "sim/engine/rank.py", "sim/scenario/build.py"}
-SIZED = [
-    pytest.param(
-        f,
-        marks=pytest.mark.xfail(
-            str(f.relative_to(ROOT)) in TOO_LARGE, reason="over 350 lines", strict=True
-        ),
-    )
-    for f in FILES
-]
-
-
-@pytest.mark.parametrize("file", SIZED, ids=lambda f: str(f.relative_to(ROOT)))
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
 def test_a_file_tells_one_idea(file: Path) -> None:
     lines = len(file.read_text().splitlines())
     assert lines <= LINES, f"{file.relative_to(ROOT)}: {lines} lines; look for the second idea"

@@ -24,7 +24,6 @@ from sim.engine.reservations import Reservation
 from sim.engine.sequence import Sequence
 from sim.engine.stays import DECODING, FINISHED, HANDED_OFF, PREEMPTED, Stays
 from sim.engine.track import Track
-from sim.errors import BrokenInvariant
 from sim.perf.shape import StepShape, capped_pairs, pairs
 from sim.perf.step_timer import StepTimer
 from sim.record.tables import NONE
@@ -84,6 +83,8 @@ class Engine:
             while pipelined and self.pacer.free_s > clock.now:
                 yield clock.at(self.pacer.free_s, deciding)
             if not self._decide(flight):
+                if self._sent_back:
+                    continue  # the last one running gave up its place: look again who may run
                 flight.resting = True
                 flight.wake = clock.event()
                 yield flight.wake
@@ -194,7 +195,9 @@ class Engine:
         track, ends = flight.track, flight.ends
         step = len(track.ends)
         track.commit(ends, flight.pipeline_s, flight.contention_s)
-        if not flight.decodes:
+        if flight.decodes:
+            flight.take_growth(len(ends))
+        else:
             flight.prefill_only_s += sum(end - flight.begun_s for end in ends)
         for i, (rank, lane) in enumerate(flight.seats):
             if flight.decodes:
@@ -212,8 +215,6 @@ class Engine:
 
     def _commit_decodes(self, rank: Rank, lane: Lane, flight: Flight, passes: int) -> None:
         lane.flying = False
-        if passes > flight.grown:
-            self._take_growth(rank, lane, flight.grown, passes)
         lane.advance(passes)
         while lane.first_finish <= lane.tick:
             sequence = lane.finisher()
@@ -222,14 +223,6 @@ class Engine:
                 lane.leave(sequence)
                 self.stays.decode(rank.index, lane.tick, flight.slot, sequence, FINISHED)
                 self._finish(rank, sequence)
-
-    def _take_growth(self, rank: Rank, lane: Lane, first: int, last: int) -> None:
-        units = lane.growth_between(first, last)
-        if units and not rank.cache.take(units):
-            raise BrokenInvariant(
-                f"engine {self.number} leapt over {units} KV units at {self.clock.now} s "
-                f"with {rank.cache.available} available"
-            )
 
     def _finish(self, rank: Rank, sequence: Sequence) -> None:
         del rank.running[sequence]
@@ -340,31 +333,20 @@ class Engine:
         for flight in self.flights:
             if flight.resting:
                 flight.retime(self.clock, self.clock.now, DECIDE + flight.order)
-            elif flight.flying and len(flight.ends) > 1:
+            elif flight.leaping:
                 flight.cut(self.clock, STEP_END + flight.order)
 
     def settle(self) -> None:
         """Bring the KV pool up to now in mid-leap (views and reservations read it)."""
         for flight in self.flights:
-            if flight.flying and flight.decodes and len(flight.ends) > 1:
-                begun = flight.passes_begun(self.clock.now)
-                if begun > flight.grown:
-                    for rank, lane in flight.seats:
-                        self._take_growth(rank, lane, flight.grown, begun)
-                    flight.grown = begun
+            if flight.leaping:
+                flight.take_growth(flight.passes_begun(self.clock.now))
 
     def _shorten(self) -> None:
         """End a leap with its pass in progress if the KV units for the rest are gone."""
         for flight in self.flights:
-            left = len(flight.ends) - flight.grown
-            if left > 0 and flight.flying and flight.decodes:
-                for rank, lane in flight.seats:
-                    room = rank.cache.available
-                    if left * lane.most_growth > room and room < lane.growth_between(
-                        flight.grown, len(flight.ends)
-                    ):
-                        flight.cut(self.clock, STEP_END + flight.order)
-                        return
+            if flight.leaping and flight.lacks_room():
+                flight.cut(self.clock, STEP_END + flight.order)
 
     def tracks(self) -> list[Track]:
         """Every clock of the engine, by track number."""

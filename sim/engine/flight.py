@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence as Many
 from dataclasses import dataclass, field
 
@@ -12,6 +12,7 @@ from sim.clock import Clock
 from sim.engine.lane import Lane
 from sim.engine.rank import Chunk, Rank
 from sim.engine.track import Track
+from sim.errors import BrokenInvariant
 from sim.perf.shape import StepShape
 
 NO_CHUNKS: tuple[Chunk, ...] = ()
@@ -73,6 +74,33 @@ class Flight:
         """Passes of the leap that have begun before, or end at, now."""
         return min(bisect_left(self.ends, now_s) + 1, len(self.ends))
 
+    @property
+    def leaping(self) -> bool:
+        """Whether it is under way with several passes at once."""
+        return self.flying and len(self.ends) > 1
+
+    def take_growth(self, passes: int) -> None:
+        """Take the KV units of the first `passes` passes, as far as they are not taken yet."""
+        if passes > self.grown:
+            for rank, lane in self.seats:
+                units = lane.growth_between(self.grown, passes)
+                if units and not rank.cache.take(units):
+                    raise BrokenInvariant(
+                        f"rank {rank.index} leapt over {units} KV units with "
+                        f"{rank.cache.available} available"
+                    )
+            self.grown = passes
+
+    def lacks_room(self) -> bool:
+        """Whether some rank cannot give the KV units that the rest of the leap needs."""
+        left = len(self.ends) - self.grown
+        for rank, lane in self.seats:
+            room = rank.cache.available
+            if left * lane.most_growth > room:  # quick, and nearly always enough
+                if lane.growth_between(self.grown, len(self.ends)) > room:
+                    return True
+        return False
+
     def retime(self, clock: Clock, time_s: float, order: int) -> None:
         """The slot's process goes on at `time_s` instead."""
         if self.wake is not None:
@@ -85,6 +113,14 @@ class Flight:
             del self.ends[begun:]
             self.piece = max(FIRST_PIECE, begun)
             self.retime(clock, self.ends[-1], step_end)
+
+    def lose_after(self, now_s: float) -> None:
+        """Forget the passes that have not ended. Only the last of a flight can have waited for
+        stages or been slowed down."""
+        ended = bisect_right(self.ends, now_s)
+        if ended < len(self.ends):
+            del self.ends[ended:]
+            self.pipeline_s = self.contention_s = 0.0
 
     def stretch(self, now_s: float, factor: float, which: int = 0) -> None:
         """What is left of the pass in progress, the last of the flight, takes `factor` times as

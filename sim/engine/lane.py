@@ -79,6 +79,7 @@ class Lane:
         sequence.lane = self
         sequence.phase = computed - tick
         sequence.join_tick = tick
+        sequence.joins += 1
         sequence.finish_tick = tick + remaining
         heappush(self._finishers, (sequence.finish_tick, sequence.number, sequence))
         self.first_finish = self._finishers[0][0]
@@ -183,14 +184,12 @@ class Lane:
                 self._expect(g.cap_tokens - sequence.phase, len(self._caps) + i, sequence)
 
     def _expect(self, tick: int, which: int, sequence: Sequence) -> None:
-        if tick < sequence.finish_tick:
-            entry = (tick, sequence.number, which, sequence.join_tick, sequence)
+        if tick <= sequence.finish_tick:
+            entry = (tick, sequence.number, which, sequence.joins, sequence)
             heappush(self._crossings, entry)
 
-    def _cross(
-        self, tick: int, number: int, which: int, join_tick: int, sequence: Sequence
-    ) -> None:
-        if sequence.lane is not self or sequence.join_tick != join_tick:
+    def _cross(self, tick: int, number: int, which: int, joins: int, sequence: Sequence) -> None:
+        if sequence.lane is not self or sequence.joins != joins:
             return
         self.changed = True
         if which < len(self._caps):

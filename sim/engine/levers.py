@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -63,7 +62,7 @@ class Levers:
         engine = self.engine
         flying = [f for f in engine.flights if f.flying]
         for flight in flying:
-            del flight.ends[bisect_right(flight.ends, engine.clock.now) :]
+            flight.lose_after(engine.clock.now)
             flight.chunks = [NO_CHUNKS for _ in engine.ranks]
             flight.aborted = True
             flight.retime(engine.clock, engine.clock.now, STEP_END + flight.order)
@@ -96,11 +95,11 @@ class Levers:
         engine = self.engine
         for flight in engine.flights:
             if flight.flying:
-                ended = flight.ends[: bisect_right(flight.ends, engine.clock.now)]
-                flight.track.commit(ended, flight.pipeline_s, 0.0)
+                flight.lose_after(engine.clock.now)
+                flight.track.commit(flight.ends, flight.pipeline_s, flight.contention_s)
                 if flight.decodes:
                     for lane in flight.lanes:
-                        lane.advance(len(ended))
+                        lane.advance(len(flight.ends))
             flight.decode_track.close()
             flight.prefill_track.close()
         for rank in engine.ranks:

@@ -33,6 +33,8 @@ class Sequence:
     lane: Lane | None = None
     phase: int = 0
     join_tick: int = 0
+    joins: int = 0
+    """Lanes that it has joined so far."""
     finish_tick: int = 0
     chunks: int = 0
     """Chunks of it in passes that are planned or under way."""

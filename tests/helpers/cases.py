@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from helpers import Ask, Meddle, Run, play, planned, serving, traced
 from hypothesis import strategies as st
+
+from helpers import Ask, Meddle, Run, planned, play, serving, traced
 
 MACHINES: dict[str, dict[str, Any]] = {
     "dense": {"model": "llama-3.1-8b", "topology": "single_gpu", "layout": "single"},
@@ -136,9 +137,7 @@ ORDERS = ("fcfs", "shortest_prompt")
 
 
 @st.composite
-def cases(
-    draw: st.DrawFn, machines: tuple[str, ...] = tuple(MACHINES), until: bool = True
-) -> Case:
+def cases(draw: st.DrawFn, machines: tuple[str, ...] = tuple(MACHINES), until: bool = True) -> Case:
     """One pool of engines that serve whole requests."""
     preemption = draw(st.sampled_from(["recompute", "recompute", "none"]))
     block = draw(st.sampled_from([4, 8, 16]))
@@ -150,8 +149,8 @@ def cases(
         "batcher": draw(st.sampled_from(BATCHERS)),
         "order": draw(st.sampled_from(ORDERS)),
         "preemption": preemption,
-        "eviction": draw(st.sampled_from(["lru", "none"])),
-        "enable_prefix_caching": draw(st.sampled_from([True, True, False])),
+        "eviction": (eviction := draw(st.sampled_from(["lru", "none"]))),
+        "enable_prefix_caching": eviction == "none" or draw(st.sampled_from([True, True, False])),
     }
     size = block * draw(st.sampled_from([1, 2]))
     return Case(

@@ -44,6 +44,8 @@ def problems(schema: dict[str, Any], value: Any, root: dict[str, Any]) -> Iterat
     ):
         yield f"{value!r} is no {kind}"
         return
+    if isinstance(value, (int, float)) and value < schema.get("minimum", -1e300):
+        yield f"{value!r} is too small"
     if isinstance(value, (int, float)) and not value > schema.get("exclusiveMinimum", -1e300):
         yield f"{value!r} is too small"
     if isinstance(value, dict):

@@ -131,11 +131,11 @@ def test_constant_arrivals_are_even() -> None:
 @pytest.mark.parametrize(
     ("name", "settings", "word"),
     [
-        ("poisson", {"rate_per_s": 0}, "greater than 0"),
+        ("poisson", {"rate_per_s": 0}, "more than 0"),
         ("poisson", {"rate_per_s": "5 s"}, "not one of 1/s"),
-        ("gamma", {"rate_per_s": 1, "cv": 0}, "greater than 0"),
-        ("closed_loop", {"concurrency": 0}, "greater than or equal to 1"),
-        ("closed_loop", {"concurrency": 1, "think_time_s": -1}, "greater than or equal to 0"),
+        ("gamma", {"rate_per_s": 1, "cv": 0}, "more than 0"),
+        ("closed_loop", {"concurrency": 0}, "at least 1"),
+        ("closed_loop", {"concurrency": 1, "think_time_s": -1}, "at least 0"),
         ("trace", {"rate_per_s": 1}, "rate_per_s"),
     ],
 )

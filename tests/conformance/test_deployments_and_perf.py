@@ -1,0 +1,148 @@
+"""What every deployment, layout, timer and kind of attention owes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from helpers import Ask, planned, play_asks, serving, steady
+from helpers.laws import all_holds
+
+from sim import plugins
+from sim.catalog.model import GroupedAttention, LatentAttention, load_model
+from sim.errors import ScenarioError
+
+deployments = pytest.mark.parametrize("name", plugins.names("sim.cluster.deployments"))
+layouts = pytest.mark.parametrize("name", plugins.names("sim.perf.layouts"))
+timers = pytest.mark.parametrize("name", plugins.names("sim.perf.timers"))
+attentions = pytest.mark.parametrize("name", plugins.names("sim.perf.attentions"))
+
+NEEDED: dict[str, dict[str, Any]] = {"dp_attention": {"dp": 4}, "constant": {"step_s": 0.01}}
+"""Settings without a default."""
+
+GROUPED = GroupedAttention(q_heads=32, kv_heads=8, head_dim=128)
+LATENT = LatentAttention(
+    q_heads=128, q_lora=1536, kv_lora=512, nope_dim=128, rope_dim=64, v_dim=128
+)
+KINDS = {"grouped": GROUPED, "latent": LATENT}
+
+
+def setting(name: str) -> Any:
+    return {name: NEEDED[name]} if name in NEEDED else name
+
+
+@deployments
+def test_a_deployment_serves_everybody_with_the_pools_that_it_asks_for(name: str) -> None:
+    settings = plugins.load("sim.cluster.deployments", name)()
+    pools = settings.pools() or ("any",)
+    asks = [Ask(0.02 * i, 5 + i, 1 + i % 5) for i in range(20)]
+    played = play_asks(
+        asks,
+        topology={"name": "single_gpu", "nodes": 4},
+        pools={p: {"timer": steady(0.01)} for p in pools},
+        deployment=name,
+    )
+    all_holds(played, len(asks))
+    assert (played.requests["state"] == "finished").all()
+
+
+@deployments
+def test_a_request_longer_than_the_context_is_rejected_with_the_reason(name: str) -> None:
+    settings = plugins.load("sim.cluster.deployments", name)()
+    pools = settings.pools() or ("any",)
+    played = play_asks(
+        [Ask(0.0, 90, 11), Ask(0.0, 90, 10), Ask(0.0, 101, 1)],
+        topology={"name": "single_gpu", "nodes": 4},
+        pools={p: {"timer": steady(0.01), "engine": {"max_model_len": 100}} for p in pools},
+        deployment=name,
+    )
+    assert played.requests["state"].tolist() == ["rejected", "finished", "rejected"]
+    assert played.requests["reason"].tolist() == ["context", "", "context"]
+
+
+@deployments
+def test_a_request_larger_than_the_pool_is_rejected_with_the_reason(name: str) -> None:
+    settings = plugins.load("sim.cluster.deployments", name)()
+    pools = settings.pools() or ("any",)
+    played = play_asks(
+        [Ask(0.0, 32, 17), Ask(0.0, 32, 16)],
+        topology={"name": "single_gpu", "nodes": 4},
+        units=3,
+        pools={p: {"timer": steady(0.01)} for p in pools},
+        deployment=name,
+    )
+    assert played.requests["state"].tolist() == ["rejected", "finished"]
+    assert played.requests["reason"].tolist() == ["kv_pool", ""]
+
+
+@layouts
+@pytest.mark.parametrize("model", ["llama-3.1-8b", "qwen3-30b-a3b", "gpt-oss-120b", "deepseek-v3"])
+def test_a_layout_divides_a_model_or_refuses_it(name: str, model: str) -> None:
+    """Every device belongs to one rank of one stage, and every layer to one stage."""
+    layout = plugins.load("sim.perf.layouts", name)(**NEEDED.get(name, {}))
+    known = load_model(model)
+    try:
+        spread = layout.plan(known)
+    except ScenarioError as refused:
+        assert str(refused).startswith("layout")
+        return
+    held = [
+        d for s in range(spread.stages) for r in range(spread.ranks)
+        for d in spread.rank_devices(s, r)
+    ]  # fmt: skip
+    assert sorted(held) == list(range(spread.devices))
+    assert sum(len(x) for x in spread.stage_layers(known)) == len(known.layers)
+    assert spread.text
+
+
+@timers
+@pytest.mark.parametrize("layout", plugins.names("sim.perf.layouts"))
+def test_a_timer_prices_every_layout_and_says_what_it_assumes(name: str, layout: str) -> None:
+    tree = serving(
+        {"path": "traces/sample_azure.csv"},
+        model="qwen3-30b-a3b",
+        topology="dgx_h100",
+        pools={"serve": {"layout": setting(layout), "timer": setting(name)}},
+    )
+    (pool,) = planned(tree).pools
+    made = pool.settings.timer.compile(pool.tasks[0])
+    assert made.stages == pool.spread.stages
+    assert made.caps == pool.tasks[0].caps()
+    rows = pool.settings.timer.assumptions(pool.tasks[0])
+    assert rows
+    assert all(set(row) == {"what", "value", "source"} and row["source"] for row in rows)
+
+
+@attentions
+@pytest.mark.parametrize("tp", [1, 2, 4, 8])
+def test_work_divides_over_devices_and_never_vanishes(name: str, tp: int) -> None:
+    cost = plugins.load("sim.perf.attentions", name)()
+    whole, part = (cost.work(KINDS[name], n, 2.0) for n in (1, tp))
+    assert part.flops_per_context == pytest.approx(whole.flops_per_context / tp)
+    assert part.flops_per_pair == pytest.approx(whole.flops_per_pair / tp)
+    assert whole.bytes_per_context / tp <= part.bytes_per_context <= whole.bytes_per_context
+    assert part.kv_bytes_per_token * tp >= whole.kv_bytes_per_token
+    assert part.cap_tokens == whole.cap_tokens
+
+
+@attentions
+@pytest.mark.parametrize("tp", [1, 2, 4, 8])
+def test_matrices_of_all_devices_hold_at_least_the_whole(name: str, tp: int) -> None:
+    cost = plugins.load("sim.perf.attentions", name)()
+    whole, part = (
+        sum(i * o for i, o in cost.matrices(KINDS[name], 4096, n).values()) for n in (1, tp)
+    )
+    assert whole <= tp * part <= tp * whole
+
+
+@attentions
+def test_halving_the_cache_format_halves_its_bytes(name: str) -> None:
+    cost = plugins.load("sim.perf.attentions", name)()
+    two, one = (cost.work(KINDS[name], 1, b) for b in (2.0, 1.0))
+    assert one.kv_bytes_per_token == two.kv_bytes_per_token / 2
+    assert one.bytes_per_context == two.bytes_per_context / 2
+    assert one.flops_per_pair == two.flops_per_pair
+
+
+def test_every_kind_of_attention_has_a_case_here() -> None:
+    assert set(plugins.names("sim.perf.attentions")) == set(KINDS)
