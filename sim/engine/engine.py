@@ -321,12 +321,8 @@ class Engine:
             self.poke()
 
     def refuses(self, tokens: int) -> str:
-        """Why a sequence that grows to `tokens` tokens can never be served here; empty if it
-        can. All ranks are alike."""
-        mine = self.ranks[0]
-        if tokens > mine.limits.context_tokens:
-            return "context"
-        return "kv_pool" if mine.units_for(tokens) > mine.cache.capacity else ""
+        """Why a sequence of `tokens` tokens can never be served here; empty if it can."""
+        return self.ranks[0].refuses(tokens)
 
     def poke(self) -> None:
         """Something has changed: wake those who rest, end a leap with its pass in progress."""

@@ -96,9 +96,9 @@ class Flight:
         left = len(self.ends) - self.grown
         for rank, lane in self.seats:
             room = rank.cache.available
-            if left * lane.most_growth > room:  # quick, and nearly always enough
-                if lane.growth_between(self.grown, len(self.ends)) > room:
-                    return True
+            most = left * lane.most_growth  # quick, and nearly always enough
+            if most > room and lane.growth_between(self.grown, len(self.ends)) > room:
+                return True
         return False
 
     def retime(self, clock: Clock, time_s: float, order: int) -> None:

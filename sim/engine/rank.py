@@ -113,6 +113,12 @@ class Rank:
             units += -(-kept // block) * g.units
         return units
 
+    def refuses(self, tokens: int) -> str:
+        """Why a sequence of `tokens` tokens can never run here; empty if it can."""
+        if tokens > self.limits.context_tokens:
+            return "context"
+        return "kv_pool" if self.units_for(tokens) > self.cache.capacity else ""
+
     def prefix_units(self, tokens: int) -> int:
         """Units that a prefix block of `tokens` tokens holds: its full blocks in the first group
         (windows are kept by running sequences only)."""
