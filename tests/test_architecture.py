@@ -188,7 +188,8 @@ def test_the_interpreter_agrees_that_simpy_is_not_loaded() -> None:
         f"import importlib, sys\nfor m in {modules!r}:\n    importlib.import_module(m)\n"
         "    assert 'simpy' not in sys.modules, m\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 

@@ -41,6 +41,7 @@ class Handoff:
     body_done_s: float = NAN
     """When all but the tail of a streamed handoff had arrived."""
     streamed: bool = False
+    cancelled: bool = False
 
 
 @dataclass(eq=False, slots=True)
@@ -72,7 +73,9 @@ class Handoffs:
         )
         self._opened += 1
         self.under_way[sequence.number] = handoff
-        dst[0].reserve(dst[1], sequence, lambda: self._granted(handoff))
+        dst[0].reserve(
+            dst[1], sequence, lambda: self._granted(handoff), lambda: self._lost(handoff)
+        )
         return handoff
 
     def _route(self, src: Seat, dst: Seat) -> tuple[KvRoute, Bundle]:
@@ -94,11 +97,22 @@ class Handoffs:
         self._go_on(handoff)
 
     def cancel(self, number: int) -> None:
-        """The request ended in the prefill pool: give the room back."""
+        """The request ended in the prefill pool, or was lost there: give the room back."""
         handoff = self.under_way.pop(number, None)
         if handoff is not None:
+            handoff.cancelled = True
             engine, rank = handoff.dst
             engine.unreserve(rank, handoff.sequence)
+
+    def _lost(self, handoff: Handoff) -> None:
+        """A fault took the room. A prompt that is still being computed is paired anew at its end;
+        a KV cache that was waiting or on its way is lost with its request."""
+        del self.under_way[handoff.sequence.number]
+        handoff.cancelled = True
+        if handoff.ready_s == handoff.ready_s:
+            engine, rank = handoff.src
+            engine.release(rank, handoff.sequence)
+            self.services.ears.failed(handoff.sequence)
 
     def _go_on(self, handoff: Handoff) -> None:
         """Send what has not been sent, once the prompt is computed, there is room for it, and the
@@ -118,6 +132,8 @@ class Handoffs:
 
     def _close(self, handoff: Handoff, last_bytes: float) -> None:
         clock, bundle = self.services.clock, handoff.bundle
+        if handoff.cancelled:
+            return
         del self.under_way[handoff.sequence.number]
         self.services.log.transfers(
             (
@@ -170,4 +186,5 @@ class Handoffs:
 
     def _body_done(self, handoff: Handoff) -> None:
         handoff.body_done_s = self.services.clock.now
-        self._go_on(handoff)
+        if not handoff.cancelled:
+            self._go_on(handoff)

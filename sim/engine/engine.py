@@ -286,15 +286,17 @@ class Engine:
         self.ranks[rank].waiting.push(sequence)
         self.poke()
 
-    def reserve(self, rank: int, sequence: Sequence, granted: Callable[[], None]) -> None:
+    def reserve(
+        self, rank: int, sequence: Sequence, granted: Callable[[], None], lost: Callable[[], None]
+    ) -> None:
         """Ask for KV room for a sequence that comes from elsewhere; `granted` is called at once
-        or when there is room."""
+        or when there is room, `lost` if a fault takes it before the sequence arrives."""
         self.settle()
         mine = self.ranks[rank]
         whole = mine.preemption.reservation_tokens(sequence, mine.limits.context_tokens)
         units = mine.units_for(whole or sequence.ask.prompt_tokens)
         self.gauges.came(rank, 0)
-        mine.room.ask(Reservation(sequence, units, granted, whole is not None))
+        mine.room.ask(Reservation(sequence, units, granted, lost, whole is not None))
         self._shorten()
 
     def unreserve(self, rank: int, sequence: Sequence) -> None:

@@ -75,10 +75,16 @@ class Levers:
         for flight in engine.flights:
             flight.aborted = False
         for rank in engine.ranks:
-            for sequence in rank.drop_all():
+            lost, held = rank.drop_all()
+            for sequence in lost:
                 self._close(rank, sequence, FAILED)
                 engine.gauges.left(rank.index)
                 engine.port.lost(engine, rank.index, sequence)
+            for sequence in held:
+                engine.port.lost(engine, rank.index, sequence)
+            for reservation in rank.room.drop_all():
+                engine.gauges.left(rank.index)
+                reservation.lost()
             engine.gauges.nothing_to_compute(rank.index)
 
     def check_empty(self) -> None:
@@ -111,7 +117,7 @@ class Levers:
         if lane is not None:
             lane.leave(sequence)
             stays.decode(rank.index, lane.tick, rank.lanes.index(lane), sequence, closed)
-        elif sequence not in rank.held and sequence not in rank.arrived:
+        elif sequence not in rank.arrived:
             stays.prefill(rank.index, sequence, closed)
 
     def _change(self, state: int) -> None:

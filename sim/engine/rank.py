@@ -327,23 +327,22 @@ class Rank:
         return passes
 
     def everyone(self) -> list[Sequence]:
-        """All sequences here: running, waiting, arrived and held."""
+        """All who compute or wait here: running, waiting and arrived, not held."""
         waiting = [self.waiting.pop() for _ in range(len(self.waiting))]
-        return [*self.running, *waiting, *self.arrived, *self.held]
+        return [*self.running, *waiting, *self.arrived]
 
-    def drop_all(self) -> list[Sequence]:
-        """Lose everything, the KV cache included. Whoever was running or waiting."""
-        lost = self.everyone()
-        for sequence in lost:
+    def drop_all(self) -> tuple[list[Sequence], list[Sequence]]:
+        """Lose everything, the KV cache included: (who computed or waited, who was held)."""
+        lost, held = self.everyone(), list(self.held)
+        for sequence in (*lost, *held):
             sequence.units, sequence.keys, sequence.key_tokens = 0, [], 0
             sequence.chunks = 0
         self.running.clear()
         self.prefilling.clear()
         self.arrived.clear()
         self.held.clear()
-        self.room.clear()
         self.cache.clear()
-        return lost
+        return lost, held
 
 
 def _nobody(rank: Rank, sequence: Sequence, lane: Lane | None) -> None:

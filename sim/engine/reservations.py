@@ -18,6 +18,8 @@ class Reservation:
     sequence: Sequence
     units: int
     granted: Callable[[], None]
+    lost: Callable[[], None]
+    """Told when a fault takes the room, or the asking for it."""
     whole: bool
     """The units cover the whole declared length."""
 
@@ -63,7 +65,9 @@ class Reservations:
         promise = self.promised.pop(sequence)
         sequence.units, sequence.reserved = promise.units, promise.whole
 
-    def clear(self) -> None:
-        """Everything is gone (a fault)."""
-        self.asked.clear()
+    def drop_all(self) -> list[Reservation]:
+        """Everything is gone (a fault): who had room, and who asked for it."""
+        dropped = [*self.promised.values(), *self.asked]
         self.promised.clear()
+        self.asked.clear()
+        return dropped

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pandas as pd
@@ -124,6 +126,27 @@ def planned(tree: Mapping[str, Any], units: int | Mapping[str, int] | None = Non
     return replace(made, pools=tuple(pools))
 
 
+@contextmanager
+def within_seconds(seconds: int) -> Iterator[None]:
+    """A run that does not end fails instead of hanging the suite."""
+
+    def give_up(number: int, frame: FrameType | None) -> None:
+        raise AssertionError(f"the run had not ended after {seconds} s of real time")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _simulate(made: Plan) -> Run:
+    with within_seconds(20):
+        return Run(made, simulate(made, None))
+
+
 Meddle = Callable[[Built], None]
 """Called with the cluster that is about to run: plans what others do to it."""
 
@@ -137,7 +160,7 @@ def play(
     """Play a scenario in memory."""
     made = planned(tree, units)
     if meddle is None:
-        return Run(made, simulate(made, None))
+        return _simulate(made)
     original = simulation.build
 
     def build(*arguments: Any) -> Built:
@@ -147,7 +170,7 @@ def play(
 
     simulation.build = build
     try:
-        return Run(made, simulate(made, None))
+        return _simulate(made)
     finally:
         simulation.build = original
 

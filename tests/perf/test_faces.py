@@ -22,7 +22,7 @@ MACHINES: dict[str, tuple[str, str, Any]] = {
     "grouped, tensor parallel": ("llama-3.1-70b", "dgx_h100", {"tensor": {"tp": 4}}),
     "grouped, 4 stages": ("llama-3.1-8b", "dgx_h100", {"tensor": {"tp": 2, "pp": 4}}),
     "experts, lockstep": ("qwen3-30b-a3b", "dgx_h100", {"dp_attention": {"dp": 4}}),
-    "experts, lockstep of pairs": ("qwen3-30b-a3b", "dgx_h100", {"dp_attention": {"dp": 2, "tp": 2}}),
+    "lockstep of pairs": ("qwen3-30b-a3b", "dgx_h100", {"dp_attention": {"dp": 2, "tp": 2}}),
     "windows": ("gpt-oss-120b", "dgx_h100", "single"),
     "windows, 3 stages": ("gpt-oss-120b", "dgx_h100", {"tensor": {"pp": 3}}),
     "latent, tensor parallel": ("deepseek-v3", "hgx_h200", {"tensor": {"tp": 8, "ep": 8}}),

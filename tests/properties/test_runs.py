@@ -87,9 +87,9 @@ def test_both_pools_full_ends(case: Case) -> None:
 
 @pytest.mark.xfail(
     strict=True,
-    reason="decode room promised to a prompt that cannot be computed because the prefill pool is "
-    "full of those that wait for decode room: pair_at arrival promises in order of arrival, "
-    "prefill works in another order",
+    reason="decode room is promised to a prompt that cannot be computed because the prefill pool "
+    "is full of those that wait for decode room: pair_at: arrival promises in order of arrival, "
+    "the prefill line works in another order; it starts, runs out of room and starts, for ever",
 )
 @given(case=split_cases(orders=("shortest_prompt",)))
 @settings(max_examples=5)
@@ -107,9 +107,14 @@ def test_both_pools_full_ends(case: Case) -> None:
     )
 )
 def test_both_pools_full_ends_when_prompts_overtake_each_other(case: Case) -> None:
-    all_holds(case.play(), len(case.asks) if case.until_s is None else None)
+    run = case.but(until_s=1000.0).play()
+    all_holds(run)
+    assert (run.requests["state"] == "finished").all()
 
 
+@pytest.mark.xfail(
+    strict=True, reason="prompt tokens taken from cache are never subtracted from the load"
+)
 @given(case=st.one_of(cases(until=False), split_cases(orders=("fcfs",))))
 @settings(max_examples=40)
 @example(case=crowd(Ask(0.0, 4, 1, (0,)), Ask(0.0, 5, 1, (0, 1))))
@@ -120,6 +125,9 @@ def test_the_routers_view_is_empty_when_all_have_gone(case: Case) -> None:
     )
 
 
+@pytest.mark.xfail(
+    strict=True, reason="a second preemption counts the reach of the first again, computed or not"
+)
 @given(case=cases(until=False))
 @settings(max_examples=40)
 @example(case=SENT_BACK_TWICE)
@@ -194,6 +202,9 @@ def test_time_has_no_unit_of_its_own(load: list[tuple[float, int, int]], factor:
         assert (one.requests[column] * factor == other.requests[column]).all()
 
 
+@pytest.mark.xfail(
+    strict=True, reason="a reservation of the whole context larger than the pool waits for ever"
+)
 def test_a_client_who_does_not_declare_a_maximum_is_served_or_refused() -> None:
     """Without a declared maximum `preemption: none` reserves the whole context. A pool smaller
     than that can never let the request in."""
@@ -202,6 +213,9 @@ def test_a_client_who_does_not_declare_a_maximum_is_served_or_refused() -> None:
     everybody_is_accounted_for(run, 1)
 
 
+@pytest.mark.xfail(
+    strict=True, reason="publish() gives blocks behind the prompt a negative number of units"
+)
 @given(answer=st.integers(1, 100), prompt=st.integers(1, 100))
 @settings(max_examples=20)
 @example(answer=100, prompt=40)

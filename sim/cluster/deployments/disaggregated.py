@@ -129,4 +129,6 @@ class _Disaggregated:
         self.services.ears.finished(sequence, engine.number)
 
     def lost(self, engine: Engine, rank: int, sequence: Sequence) -> None:
+        if engine.number in self.prefill_engines:
+            self.handoffs.cancel(sequence.number)
         self.services.ears.failed(sequence)
