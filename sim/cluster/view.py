@@ -56,6 +56,5 @@ class View:
         """Prompt tokens that a seat's prefix cache would save now."""
         engine, rank = self.seat(index)
         engine.settle()
-        mine = engine.ranks[rank]
-        hits = mine.cache.match(ask.block_ids) if mine.limits.prefix_caching else 0
-        return mine.saved_tokens(ask, hits, ask.prompt_tokens) if hits else 0
+        mine = engine.ranks[rank].prefixes
+        return mine.saved_tokens(ask, len(mine.match(ask)), ask.prompt_tokens)

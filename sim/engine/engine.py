@@ -107,10 +107,10 @@ class Engine:
 
     def _decide(self, flight: Flight) -> bool:
         """Who takes part in the next pass of the slot; False when there is nothing to do."""
+        self._sent_back = False
         if self.state != RUNNING:
             return False
         prefills, decodes, mixed, chunks = False, 0, self._mixed, flight.chunks
-        self._sent_back = False
         for i, (rank, lane) in enumerate(flight.seats):
             sent_back = False
             if rank.arrived:
@@ -231,18 +231,14 @@ class Engine:
         self.port.finished(self, rank.index, sequence)
 
     def _commit_chunk(self, rank: Rank, flight: Flight, chunk: Chunk, step: int) -> None:
-        sequence, number, tokens = chunk.sequence, flight.track.number, chunk.tokens
-        sequence.chunks -= 1
+        sequence, number = chunk.sequence, flight.track.number
         if sequence.first_step == NONE:
             sequence.first_step = step
         sequence.last_step, sequence.track = step, number
-        sequence.stay_tokens += tokens
         self._log_chunk(
-            (sequence.number, self.number, rank.index, number, step, tokens, chunk.offset)
+            (sequence.number, self.number, rank.index, number, step, chunk.tokens, chunk.offset)
         )
-        self.gauges.computed(rank.index, tokens)
-        if sequence.ask.block_ids:
-            rank.publish(sequence, chunk.offset + tokens)
+        self.gauges.computed(rank.index, rank.chunk_done(chunk))
         if chunk.last:
             self._prefilled(rank, flight, sequence)
 
@@ -293,10 +289,9 @@ class Engine:
         or when there is room, `lost` if a fault takes it before the sequence arrives."""
         self.settle()
         mine = self.ranks[rank]
-        whole = mine.preemption.reservation_tokens(sequence, mine.limits.context_tokens)
-        units = mine.units_for(whole or sequence.ask.prompt_tokens)
         self.gauges.came(rank, 0)
-        mine.room.ask(Reservation(sequence, units, granted, lost, whole is not None))
+        units, whole = mine.reservation_units(sequence)
+        mine.room.ask(Reservation(sequence, units, granted, lost, whole))
         self._shorten()
 
     def unreserve(self, rank: int, sequence: Sequence) -> None:

@@ -11,15 +11,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sim.engine.lane import Lane
+from sim.engine.limits import RankLimits
 from sim.engine.orders import Line
 from sim.engine.preemptions import Preemption
+from sim.engine.prefixes import Prefixes
 from sim.engine.reservations import Reservations
 from sim.engine.sequence import Sequence
 from sim.errors import BrokenInvariant
 from sim.kvcache.cache import KvCache
 from sim.perf.memory import KvGroup
 from sim.record.tables import NONE
-from sim.workload.request import Ask
 
 
 @dataclass(eq=False, slots=True)
@@ -30,18 +31,6 @@ class Chunk:
     tokens: int
     offset: int
     last: bool
-
-
-@dataclass(frozen=True, slots=True)
-class RankLimits:
-    """What a rank may do at most."""
-
-    max_num_seqs: int
-    max_num_batched_tokens: int
-    context_tokens: int
-    """Longest sequence that it takes."""
-    block_tokens: int
-    prefix_caching: bool
 
 
 class Rank:
@@ -60,6 +49,7 @@ class Rank:
         "preempted",
         "preemption",
         "prefilling",
+        "prefixes",
         "room",
         "running",
         "waiting",
@@ -84,6 +74,7 @@ class Rank:
         self._plain_units = groups[0].units if plain else 0
         """Units per block where there is one group without a cap, the common case; else 0."""
         self.cache = cache
+        self.prefixes = Prefixes(cache, limits, groups[0].units)
         self.waiting = line
         self.preemption = preemption
         self.lanes = lanes
@@ -118,11 +109,6 @@ class Rank:
         if tokens > self.limits.context_tokens:
             return "context"
         return "kv_pool" if self.units_for(tokens) > self.cache.capacity else ""
-
-    def prefix_units(self, tokens: int) -> int:
-        """Units that a prefix block of `tokens` tokens holds: its full blocks in the first group
-        (windows are kept by running sequences only)."""
-        return tokens // self.limits.block_tokens * self.groups[0].units
 
     def release(self, sequence: Sequence) -> None:
         """Give back everything that a sequence holds."""
@@ -169,15 +155,17 @@ class Rank:
         """Let in the next of the waiting line with up to `budget` tokens; None, and no change,
         when there is no room for it."""
         sequence = self.waiting.peek()
-        keys, cached = self._match(sequence)
+        keys = self.prefixes.match(sequence.ask)
         held = self.cache.acquire(keys) if keys else 0
+        cached = self.prefixes.saved_tokens(sequence.ask, len(keys), sequence.target)
         tokens = sequence.target - cached
         if tokens > budget:
             tokens = budget
         needed = self.units_for(cached + tokens) - held
         reserve = self.preemption.reservation_tokens(sequence, self.limits.context_tokens)
         if reserve is not None:
-            needed = max(needed, self.units_for(reserve) - held)
+            whole = min(self.units_for(reserve), self.cache.capacity)
+            needed = max(needed, whole - held)
         if not self.cache.take(needed):
             if keys:
                 self.cache.release(keys)
@@ -187,37 +175,20 @@ class Rank:
         sequence.reserved = reserve is not None
         if keys:
             sequence.key_tokens = len(keys) * sequence.ask.block_tokens
-        if cached or sequence.preemptions:
-            self._count_cached(sequence, cached)
-        else:
-            sequence.cached_tokens = 0
+        sequence.stay_cached = cached
+        if sequence.cached_tokens == NONE:
+            sequence.cached_tokens = cached
         self.running[sequence] = None
         sequence.computed = cached
         return self._chunk(sequence, tokens, waiting=True)
 
-    def _match(self, sequence: Sequence) -> tuple[list[object], int]:
-        """Cached leading prefix blocks and the prompt tokens that they save. At least one token of
-        the prompt is always computed: its logits are wanted."""
-        ask = sequence.ask
-        if not ask.block_ids or not self.limits.prefix_caching:
-            return [], 0
-        hits = self.cache.match(ask.block_ids)
-        if not hits:
-            return [], 0
-        return list(ask.block_ids[:hits]), self.saved_tokens(ask, hits, sequence.target)
-
-    def saved_tokens(self, ask: Ask, hits: int, target: int) -> int:
-        """Tokens of a `target`-token prefill that `hits` leading prefix blocks save."""
-        block = self.limits.block_tokens
-        reach = min(hits * ask.block_tokens, ask.prompt_tokens)
-        return min(reach // block, (target - 1) // block) * block
-
-    def _count_cached(self, sequence: Sequence, cached: int) -> None:
-        sequence.stay_cached = cached
-        if sequence.cached_tokens == NONE:
-            sequence.cached_tokens = cached
-        elif sequence.computed_before:
-            sequence.recomputed += max(0, min(sequence.computed_before, sequence.target) - cached)
+    def reservation_units(self, sequence: Sequence) -> tuple[int, bool]:
+        """KV units for a sequence that comes with its prompt computed, and whether they cover its
+        whole declared length."""
+        context = self.limits.context_tokens
+        whole = self.preemption.reservation_tokens(sequence, context)
+        units = self.units_for(sequence.ask.prompt_tokens if whole is None else whole)
+        return min(units, self.cache.capacity), whole is not None
 
     def extend(self, sequence: Sequence, budget: int) -> Chunk | None:
         """The next chunk of a sequence that is being prefilled; None when there is no room even
@@ -242,6 +213,20 @@ class Rank:
         elif waiting and not last:
             self.prefilling.append(sequence)
         return Chunk(sequence, tokens, offset, last)
+
+    def chunk_done(self, chunk: Chunk) -> int:
+        """A chunk has been computed: offer its prefix blocks, count what was computed before. The
+        prompt tokens that need not be computed any more, the cached ones with the first chunk."""
+        sequence, end = chunk.sequence, chunk.offset + chunk.tokens
+        sequence.chunks -= 1
+        sequence.stay_tokens += chunk.tokens
+        if sequence.ask.block_ids:
+            self.prefixes.publish(sequence, end)
+        if sequence.preemptions:
+            again = min(end, sequence.computed_before) - chunk.offset
+            sequence.recomputed += max(0, again)
+        first = chunk.offset == sequence.stay_cached
+        return chunk.tokens + (sequence.stay_cached if first else 0)
 
     # ---- growing and sending back
 
@@ -292,25 +277,6 @@ class Rank:
         now = sequence.phase + sequence.lane.tick + sequence.lane.grown
         sequence.units += self.units_for(now) - self.units_for(joined)
 
-    def publish(self, sequence: Sequence, computed: int) -> None:
-        """Offer the prefix blocks that `computed` tokens complete to others."""
-        ask = sequence.ask
-        if not ask.block_ids or not self.limits.prefix_caching:
-            return
-        size = ask.block_tokens
-        while True:
-            index = sequence.key_tokens // size
-            if index >= len(ask.block_ids):
-                return
-            end = min((index + 1) * size, ask.prompt_tokens)
-            if end > computed:
-                return
-            units = self.prefix_units(end - index * size)
-            sequence.key_tokens += size
-            if units and self.cache.publish(ask.block_ids[index], units):
-                sequence.keys.append(ask.block_ids[index])
-                sequence.units -= units
-
     def horizon(self, lane: Lane, limit: int) -> int:
         """Passes, at most `limit`, that change nothing but lengths: nobody finishes, crosses a cap
         or wants a block that is not there. The first pass has its blocks already."""
@@ -320,6 +286,8 @@ class Rank:
         elif passes < 2:
             return 1
         room = self.cache.available
+        if self.waiting and len(self.running) < self.limits.max_num_seqs:
+            room = self.cache.free  # an eviction may let the next in line in
         while passes > 1 and passes * lane.most_growth > room:
             if lane.growth_between(1, passes) <= room:
                 break

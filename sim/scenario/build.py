@@ -14,8 +14,9 @@ from sim.cluster.services import ClusterServices
 from sim.cluster.view import View
 from sim.engine.engine import Engine
 from sim.engine.lane import Lane
+from sim.engine.limits import RankLimits
 from sim.engine.ports import Gauges, Services
-from sim.engine.rank import Rank, RankLimits
+from sim.engine.rank import Rank
 from sim.engine.sampler import Sampler
 from sim.kvcache.cache import KvCache
 from sim.network.fabric import Fabric

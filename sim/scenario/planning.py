@@ -9,6 +9,8 @@ from pathlib import Path
 
 from sim.catalog.gpu import Gpu, load_gpu
 from sim.catalog.model import Model, MoeFfn, load_model
+from sim.cluster.deployments.disaggregated import Disaggregated
+from sim.engine.orders.fcfs import Fcfs
 from sim.errors import ScenarioError, suggest
 from sim.kvcache.evictions.lru import Lru
 from sim.network.topology import Topology, load_topology
@@ -84,6 +86,7 @@ def plan(scenario: Scenario) -> Plan:
     )
     model = load_model(_path(s.model, scenario.base))
     _check_pools(s)
+    _check_pairing(s)
     spreads = {}
     for name, pool in s.pools.items():
         with _in_pool(name):
@@ -128,6 +131,20 @@ def _check_pools(s: Settings) -> None:
         raise ScenarioError(
             f"pools: '{unused[0]}' is not used by the deployment; remove it or name it there"
         )
+
+
+def _check_pairing(s: Settings) -> None:
+    """Room that is promised in order of arrival must be used in that order, or both pools fill up
+    with those who wait for each other."""
+    d = s.deployment
+    if isinstance(d, Disaggregated) and d.pair_at == "arrival":
+        order = s.pools[d.prefill].engine.order
+        if not isinstance(order, Fcfs):
+            raise ScenarioError(
+                f"pools.{d.prefill}.engine.order: {name_of(order)} lets prompts overtake each "
+                "other, and pair_at: arrival promises decode room in order of arrival; write fcfs, "
+                "or pair_at: prefill_end"
+            )
 
 
 def _check_formats(s: Settings, pools: tuple[PoolPlan, ...]) -> None:

@@ -31,10 +31,13 @@ def view(loads: list[tuple[int, int]]) -> View:
     """Seats with so many requests and prompt tokens; no caches."""
     from sim.engine.ports import ONE_REQUEST
 
+    def zero(*_: object) -> int:
+        return 0
+
     made = View(np.array([n * ONE_REQUEST + t for n, t in loads], dtype=np.int64))
     idle = SimpleNamespace(
         settle=lambda: None,
-        ranks=[SimpleNamespace(limits=SimpleNamespace(prefix_caching=False))],
+        ranks=[SimpleNamespace(prefixes=SimpleNamespace(match=lambda _: [], saved_tokens=zero))],
     )
     made.seat_engines([idle for _ in loads])  # type: ignore[misc]
     return made

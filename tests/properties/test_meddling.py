@@ -62,7 +62,7 @@ def at_engine_0(*deeds: Deed, asks: tuple[Ask, ...]) -> Run:
 
 
 @given(case=cases(until=False), todo=deeds("pause", "resume", "rerate"))
-@settings(max_examples=50)
+@settings(max_examples=35)
 def test_a_paused_or_slowed_engine_loses_nobody(case: Case, todo: list[Deed]) -> None:
     run = case.play(meddle=doing(todo))
     all_holds(run, len(case.asks))
@@ -78,7 +78,7 @@ def test_a_paused_or_slowed_engine_loses_no_handoff(case: Case, todo: list[Deed]
 
 
 @given(case=cases(until=False), todo=deeds("abort", "resume", "pause"))
-@settings(max_examples=50)
+@settings(max_examples=35)
 def test_whoever_is_in_a_failing_engine_is_reported_as_failed(case: Case, todo: list[Deed]) -> None:
     run = case.play(meddle=doing(todo))
     all_holds(run, len(case.asks))
@@ -104,7 +104,7 @@ def test_a_fault_in_a_slowed_step_leaves_the_steps_before_it_as_they_were() -> N
 
 
 @given(case=cases(ONE_STAGE, until=False), todo=deeds("abort", "resume", "rerate", "pause"))
-@settings(max_examples=60)
+@settings(max_examples=45)
 def test_leaping_and_stepping_agree_whatever_is_done_to_the_engines(
     case: Case, todo: list[Deed]
 ) -> None:

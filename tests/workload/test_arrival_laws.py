@@ -45,7 +45,9 @@ def asks(n: int) -> Trace:
 
 
 def law(name: str) -> Arrivals:
-    made: Arrivals = TypeAdapter(Annotated[Any, plugins.policy(FOLDER)]).validate_python({name: SETTINGS[name]})
+    made: Arrivals = TypeAdapter(Annotated[Any, plugins.policy(FOLDER)]).validate_python(
+        {name: SETTINGS[name]}
+    )
     return made
 
 

@@ -44,7 +44,9 @@ def laws(tmp_path: Path) -> dict[str, Lengths]:
 
 
 def decoded(name: str, **settings: Any) -> Lengths:
-    law: Lengths = TypeAdapter(Annotated[Any, plugins.policy(FOLDER)]).validate_python({name: settings})
+    law: Lengths = TypeAdapter(Annotated[Any, plugins.policy(FOLDER)]).validate_python(
+        {name: settings}
+    )
     return law
 
 
