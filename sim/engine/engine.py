@@ -59,7 +59,7 @@ class Engine:
         self._batcher = batcher
         self._mixed = batcher.mixed
         self._sent_back = False
-        """Somebody was preempted in this beat, so nobody was let in: the next beat may differ."""
+        """Somebody was preempted in this beat."""
         self.flights = [self._flight(slot, services) for slot in range(timer.stages)]
         self.levers = Levers(self, services.log.engines)
         for rank in ranks:
@@ -90,7 +90,7 @@ class Engine:
                 yield flight.wake
                 flight.resting = False
                 continue
-            self.pacer.price(flight, may_leap=not self._sent_back)
+            self.pacer.price(flight)
             if flight.prefills and self.on_last_pass:
                 self._announce(flight)
             if pipelined:
@@ -111,17 +111,19 @@ class Engine:
         if self.state != RUNNING:
             return False
         prefills, decodes, mixed, chunks = False, 0, self._mixed, flight.chunks
-        for i, (rank, lane) in enumerate(flight.seats):
-            sent_back = False
+        for rank, lane in flight.seats:
             if rank.arrived:
                 rank.join_arrived(lane, self._remaining)
             if mixed and lane.shape.decodes:
-                sent_back = rank.grow(lane)
+                rank.grow(lane)
+            decodes += lane.shape.decodes
+        for i, (rank, lane) in enumerate(flight.seats):
             chunks[i] = NO_CHUNKS
             if rank.prefilling or rank.waiting:
-                chunks[i] = self._batcher.plan(rank, lane, not sent_back)
+                chunks[i] = self._batcher.plan(rank, lane, not (rank.pressed and decodes))
                 prefills = prefills or bool(chunks[i])
-            decodes += lane.shape.decodes
+        if self._sent_back:
+            decodes = sum(lane.shape.decodes for lane in flight.lanes)
         if not prefills:
             if not decodes:
                 return False
@@ -214,7 +216,7 @@ class Engine:
             self._wake_others()
 
     def _commit_decodes(self, rank: Rank, lane: Lane, flight: Flight, passes: int) -> None:
-        lane.flying = False
+        lane.flying = rank.pressed = False
         lane.advance(passes)
         while lane.first_finish <= lane.tick:
             sequence = lane.finisher()

@@ -41,9 +41,11 @@ class Levers:
         self.engine.poke()
 
     def rerate(self, factor: float) -> None:
-        """From now on work takes `factor` times as long as priced; the pass in progress is
-        re-timed (in a pipeline only later passes are)."""
+        """From now on work takes `factor` (1 or more) times as long as priced; the pass in progress
+        is re-timed (in a pipeline only later passes are)."""
         engine = self.engine
+        if factor < 1.0:
+            raise ValueError(f"a slow-down by {factor} would be a speed-up; give 1 or more")
         relative, engine.pacer.factor = factor / engine.pacer.factor, factor
         if len(engine.flights) > 1:
             return
@@ -66,6 +68,7 @@ class Levers:
             flight.chunks = [NO_CHUNKS for _ in engine.ranks]
             flight.aborted = True
             flight.retime(engine.clock, engine.clock.now, STEP_END + flight.order)
+        engine.pacer.forget(engine.clock.now)
         if not flying:
             self.lose_everything()
 

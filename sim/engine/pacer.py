@@ -29,15 +29,19 @@ class Pacer:
         """When the first stage is free for the next pass."""
         return self._stage_free[0]
 
-    def price(self, flight: Flight, *, may_leap: bool) -> None:
+    def forget(self, now_s: float) -> None:
+        """The passes in the stages are lost: all stages are free."""
+        self._stage_free = [min(free, now_s) for free in self._stage_free]
+
+    def price(self, flight: Flight) -> None:
         """Set the ends of the flight, which begins now."""
         now, factor = flight.begun_s, self.factor
         passes, flight.grown = 1, 1
         flight.pipeline_s = flight.contention_s = 0.0
-        if self._leap and may_leap and not flight.prefills and factor == 1.0:
+        if self._leap and not flight.prefills and factor == 1.0:
             passes = flight.piece
             for rank, lane in flight.seats:
-                passes = rank.horizon(lane, passes)
+                passes = 1 if rank.pressed else rank.horizon(lane, passes)
             flight.piece = min(2 * flight.piece, LONGEST_PIECE)
         if passes > 1:
             seconds = self.timer.price_run(flight.shapes, passes)

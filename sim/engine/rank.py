@@ -50,6 +50,7 @@ class Rank:
         "preemption",
         "prefilling",
         "prefixes",
+        "pressed",
         "room",
         "running",
         "waiting",
@@ -80,6 +81,8 @@ class Rank:
         self.lanes = lanes
         self.preempted: Callable[[Rank, Sequence, Lane | None], None] = _nobody
         """Told of a sequence that was just sent back, before it waits again."""
+        self.pressed = False
+        """Somebody was sent back and nobody has decoded since: KV is short, so nobody is let in."""
         self.running: dict[Sequence, None] = {}
         """Admitted, in order of admission."""
         self.prefilling: list[Sequence] = []
@@ -230,13 +233,13 @@ class Rank:
 
     # ---- growing and sending back
 
-    def grow(self, lane: Lane) -> bool:
+    def grow(self, lane: Lane) -> None:
         """Take the units that the lane's members need for the next pass, sending others back
-        until there are enough. Whether somebody was sent back."""
+        until there are enough."""
         needed = lane.growth()
         lane.grown = True
         if not needed or self.cache.take(needed):
-            return False
+            return
         lane.grown = False
         while not self.cache.take(needed):
             if self.send_back() is None:
@@ -246,7 +249,6 @@ class Rank:
                 )
             needed = lane.growth()
         lane.grown = True
-        return True
 
     def send_back(self) -> Sequence | None:
         """Preempt the policy's victim: its KV is dropped and it waits again."""
@@ -254,6 +256,7 @@ class Rank:
         if victim is None:
             return None
         del self.running[victim]
+        self.pressed = True
         lane = victim.lane
         if lane is not None:
             self.settle_growth(victim)

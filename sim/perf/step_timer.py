@@ -150,7 +150,10 @@ class TableTimer:
         if len(shapes) == 1 and len(self.tables) == 1:
             shape, stage = shapes[0], self.tables[0]
             return stage.local_s(shape) + stage.lists[2][shape.decodes + shape.prefill_tokens]
-        return sum(self.price_stages(shapes))
+        total = 0.0
+        for seconds in self.price_stages(shapes):  # `sum` would compensate rounding
+            total += seconds
+        return total
 
     def price_stages(self, shapes: Sequence[StepShape]) -> list[float]:
         """Seconds in each stage."""
@@ -167,7 +170,8 @@ class TableTimer:
 
     def price_run(self, shapes: Sequence[StepShape], n: int) -> list[float]:
         """Seconds of each step of a run of decodes."""
-        plain = len(shapes) == 1 and len(self.tables) == 1 and len(self.tables[0].attention) == 1
+        one = len(shapes) == 1 and len(self.tables) == 1
+        plain = one and len(self.tables[0].attention) == 1 and shapes[0].decodes > 0
         if n >= (VECTOR_PLAIN_FROM if plain else VECTOR_FROM):
             return self.seconds(run_of(shapes, n)).tolist()  # type: ignore[no-any-return]
         if plain:

@@ -194,3 +194,16 @@ def test_a_fault_keeps_the_steps_that_were_done() -> None:
     assert requests["state"].tolist() == ["failed", "finished"]
     assert requests["generated_tokens"].tolist() == [3, 2]
     assert requests["end_s"].tolist() == [3.5, 7.0]
+
+
+def test_a_fault_frees_the_stages_of_the_passes_that_it_lost() -> None:
+    """A pass of 100 s through two stages is lost at 1 s; who comes at 2 s begins at 2 s."""
+    pool = {"timer": steady(100.0), "layout": {"tensor": {"pp": 2}}}
+    run = play_asks(
+        [Ask(0.0, 4, 5), Ask(2.0, 4, 1)],
+        topology="dgx_h100",
+        pools={"serve": pool},
+        meddle=doing([Deed(1.0, "abort"), Deed(1.5, "resume")]),
+    )
+    assert run.requests["first_step_s"].tolist() == [0.0, 2.0]
+    assert run.requests["end_s"].tolist() == [1.0, 102.0]
