@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from sim.engine.batchers._prompts import go_on, let_in
 from sim.engine.lane import Lane
 from sim.engine.rank import Chunk, Rank
 from sim.settings import settings
@@ -19,25 +20,10 @@ class ChunkedPrefill:
 
     def plan(self, rank: Rank, lane: Lane, admit: bool) -> list[Chunk]:
         """First those whose prompt is begun, then the waiting line, until the budget is used."""
-        limits = rank.limits
-        budget = limits.max_num_batched_tokens - lane.shape.decodes
         chunks: list[Chunk] = []
-        for sequence in list(rank.prefilling):
-            if budget <= 0:
-                return chunks
-            if sequence not in rank.running:
-                continue
-            chunk = rank.extend(sequence, budget)
-            if chunk is None:
-                return chunks
-            chunks.append(chunk)
-            budget -= chunk.tokens
-        places = rank.places(lane) if admit else 0
-        while budget > 0 and places > 0 and len(rank.waiting):
-            chunk = rank.admit(budget)
-            if chunk is None:
-                break
-            chunks.append(chunk)
-            budget -= chunk.tokens
-            places -= 1
+        budget = rank.limits.max_num_batched_tokens - lane.shape.decodes
+        if rank.prefilling:
+            budget = go_on(rank, budget, chunks)
+        if admit:
+            let_in(rank, budget, rank.places(lane), chunks)
         return chunks

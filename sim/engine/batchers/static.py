@@ -3,6 +3,7 @@ before continuous batching."""
 
 from __future__ import annotations
 
+from sim.engine.batchers._prompts import go_on, let_in
 from sim.engine.lane import Lane
 from sim.engine.rank import Chunk, Rank
 from sim.settings import settings
@@ -19,24 +20,9 @@ class Static:
 
     def plan(self, rank: Rank, lane: Lane, admit: bool) -> list[Chunk]:
         """Go on with the batch's prompts; let a new batch in only when the last one is gone."""
-        budget = rank.limits.max_num_batched_tokens
         chunks: list[Chunk] = []
-        begun = list(rank.prefilling)
-        for sequence in begun:
-            chunk = rank.extend(sequence, budget)
-            if chunk is None:
-                return chunks
-            chunks.append(chunk)
-            budget -= chunk.tokens
-            if budget <= 0:
-                return chunks
-        opening = not rank.running or bool(begun)
-        places = rank.places(lane) if admit and opening else 0
-        while budget > 0 and places > 0 and len(rank.waiting):
-            chunk = rank.admit(budget)
-            if chunk is None:
-                break
-            chunks.append(chunk)
-            budget -= chunk.tokens
-            places -= 1
+        opening = not rank.running or bool(rank.prefilling)
+        budget = go_on(rank, rank.limits.max_num_batched_tokens, chunks)
+        if admit and opening:
+            let_in(rank, budget, rank.places(lane), chunks)
         return chunks
