@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -51,7 +52,8 @@ def run(
     worked_out = plan(loaded)
     own = out is None or not Path(out).exists()
     path = next_folder(loaded.settings.name) if out is None else Path(out)
-    outcome = _play(worked_out, path, own, progress)
+    partial = _play(worked_out, path, own, progress).partial
+    gc.collect()  # the cluster is a knot of references; measuring wants its memory
     folder = RunFolder.open(path)
     doing("measuring")
     try:
@@ -64,7 +66,7 @@ def run(
     except (BrokenInvariant, KeyboardInterrupt) as error:
         error.add_note(str(path))
         raise
-    return Result(folder, summary, outcome.partial)
+    return Result(folder, summary, partial)
 
 
 def _play(worked_out: Plan, path: Path, own: bool, progress: Progress | None) -> Outcome:

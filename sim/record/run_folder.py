@@ -130,8 +130,16 @@ class RunFolder:
 
         Codes come back as int64 indices into the labels of `record.tables`.
         """
-        read = self.table(table, list(names) or None)
-        return {name: _array(table, name, read.column(name)) for name in read.column_names}
+        path = self.path / f"{table}.parquet"
+        if not path.is_file():
+            empty = self.table(table, list(names) or None)
+            return {name: _array(table, name, empty.column(name)) for name in empty.column_names}
+        found = {}
+        with pq.ParquetFile(path) as file:  # one by one: half the memory of all at once
+            for name in names or file.schema_arrow.names:
+                found[name] = _array(table, name, file.read(columns=[name]).column(0))
+        pa.default_memory_pool().release_unused()
+        return found
 
     def column(self, table: str, name: str) -> NDArray[Any]:
         """One column as a numpy array."""
