@@ -39,6 +39,15 @@ UNITS: dict[str, dict[str, float]] = {
 }
 """Known spellings for each base unit, with the factor that leads to it."""
 
+WHAT = {
+    "s": "time (ns, us, ms, s, min, h)",
+    "bytes": "bytes (B, kB, MB, GB, TB, KiB, MiB, GiB, TiB)",
+    "bytes/s": "bytes per second (GB/s, Gb/s, TB/s)",
+    "flops/s": "operations per second (TFLOP/s, PFLOP/s)",
+    "w": "power (W, kW, MW)",
+    "1/s": "a rate (/s, /min, /h)",
+}
+
 
 def parse(value: object, unit: str) -> float:
     """The number of `unit`s that `value` (a number, or text such as `"3.35 TB/s"`) stands for.
@@ -57,7 +66,7 @@ def parse(value: object, unit: str) -> float:
         factor = 1.0 if suffix == "" else UNITS[unit].get(suffix)
         if factor is None:
             raise ValueError(
-                f"{value!r} has the unit '{suffix}', which is not one of {unit}; "
+                f"{value!r} has the unit '{suffix}', which is no unit of {WHAT[unit]}; "
                 f"write for example {example(unit)}"
             )
         number = float(match[1].replace("_", "")) * factor

@@ -49,10 +49,13 @@ def run(
     from sim.cli.progress import Bar
 
     loaded = load_scenario(scenario, changes, seed, until)
+    replaced = out is not None and (Path(out) / "run.json").is_file()
     began = perf_counter()
     with Bar() as bar:
         result = api.run(loaded, out=out, progress=bar, report=not no_report, doing=bar.doing)
     _show(result, json, perf_counter() - began)
+    if replaced:
+        typer.echo("it replaced an earlier run there", err=True)
     if result.partial:
         raise typer.Exit(INTERRUPTED)
 

@@ -105,14 +105,17 @@ class Handoffs:
             engine.unreserve(rank, handoff.sequence)
 
     def _lost(self, handoff: Handoff) -> None:
-        """A fault took the room. A prompt that is still being computed is paired anew at its end;
-        a KV cache that was waiting or on its way is lost with its request."""
+        """A fault took the room. For a prompt that is still being computed it is asked for again,
+        at once, so that promises stay in order; a KV cache that was waiting or on its way is lost
+        with its request."""
         del self.under_way[handoff.sequence.number]
         handoff.cancelled = True
-        if handoff.ready_s == handoff.ready_s:
-            engine, rank = handoff.src
-            engine.release(rank, handoff.sequence)
-            self.services.ears.failed(handoff.sequence)
+        if handoff.ready_s != handoff.ready_s:
+            self.open(handoff.sequence, handoff.src, handoff.dst)
+            return
+        engine, rank = handoff.src
+        engine.release(rank, handoff.sequence)
+        self.services.ears.failed(handoff.sequence)
 
     def _go_on(self, handoff: Handoff) -> None:
         """Send what has not been sent, once the prompt is computed, there is room for it, and the

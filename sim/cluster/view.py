@@ -42,9 +42,10 @@ class View:
         return self.load % ONE_REQUEST
 
     def seat_engines(self, engines: Many[Engine]) -> None:
-        """Fill the seats, in order, with the ranks of these engines."""
-        for engine in engines:
-            for rank in range(len(engine.ranks)):
+        """Fill the next seats: the first rank of every engine, then the second ones, and so on, so
+        that a policy that takes the first of equals spreads over engines before ranks."""
+        for rank in range(len(engines[0].ranks)):
+            for engine in engines:
                 self._engines.append(engine)
                 self._ranks.append(rank)
 

@@ -139,7 +139,8 @@ def fit(
             f"{human_bytes(usable)} usable ({human_bytes(gpu.hbm_bytes)} × {utilization}) "
             f"− {human_bytes(weights)} weights − {human_bytes(activations)} activations "
             f"− {human_bytes(RESERVE_BYTES)} reserve = {human_bytes(left)}{short}; "
-            "use more devices per engine, a smaller format or a larger GPU"
+            "use more devices per engine, a smaller format, a larger GPU or a higher "
+            "gpu_memory_utilization"
         )
     per_block = sum(g.units for g in groups) * unit_bytes
     return Memory(

@@ -77,7 +77,8 @@ def check_division(model: Model, spread: Spread) -> None:
             if heads % tp and tp % heads:
                 _divides(model, "KV heads", heads, "tp", tp)
         if isinstance(layer.ffn, MoeFfn):
-            _divides(model, "experts", layer.ffn.experts, "ep", spread.expert_parallel)
+            setting = "dp·tp" if spread.ranks > 1 else "ep"
+            _divides(model, "experts", layer.ffn.experts, setting, spread.expert_parallel)
             _divides(model, "expert width", layer.ffn.width, "tp", spread.expert_tp)
         else:
             _divides(model, "feed-forward width", layer.ffn.width, "tp", spread.ffn_tp)

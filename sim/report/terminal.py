@@ -66,7 +66,7 @@ def _rates(summary: dict[str, Any]) -> Table:
 
 def _pools(summary: dict[str, Any]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for head in ("pool", "engines", "GPUs", "busy", "decode batch", "prompt tok/s", "output tok/s",
+    for head in ("pool", "engines", "GPUs", "busy", "decodes/rank", "prompt tok/s", "output tok/s",
                  "KV peak"):  # fmt: skip
         table.add_column(head, justify="left" if head == "pool" else "right")
     for name, p in summary["pools"].items():

@@ -94,7 +94,7 @@ def _pools(
             timer = timers.get(id(task)) or p.settings.timer.compile(task)
             timers[id(task)] = timer
             breakdown.add(number, timer, ranks)
-            gauges = Gauges(memoryview(view.load[i * ranks : (i + 1) * ranks].data))
+            gauges = Gauges(memoryview(view.load[i :: len(p.devices)].data))
             engines.append(_engine(number, p, services, timer, gauges, plan.scenario.settings.leap))
             number += 1
         first += seats[p.name]

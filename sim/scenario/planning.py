@@ -11,7 +11,7 @@ from sim.catalog.gpu import Gpu, load_gpu
 from sim.catalog.model import Model, MoeFfn, load_model
 from sim.cluster.deployments.disaggregated import Disaggregated
 from sim.engine.orders.fcfs import Fcfs
-from sim.errors import ScenarioError, suggest
+from sim.errors import ScenarioError
 from sim.kvcache.evictions.lru import Lru
 from sim.network.topology import Topology, load_topology
 from sim.perf.memory import Memory, fit
@@ -124,7 +124,8 @@ def _check_pools(s: Settings) -> None:
     for name in wanted or ():
         if name not in s.pools:
             raise ScenarioError(
-                f"deployment: pool '{name}' is not among the pools{suggest(name, s.pools)}"
+                f"pools: the deployment needs a pool '{name}', and the pools are "
+                f"{', '.join(s.pools)}; rename one, or name it under deployment"
             )
     unused = [n for n in s.pools if wanted is not None and n not in wanted]
     if unused:
@@ -148,6 +149,12 @@ def _check_pairing(s: Settings) -> None:
 
 
 def _check_formats(s: Settings, pools: tuple[PoolPlan, ...]) -> None:
+    sizes = {p.settings.engine.block_size for p in pools}
+    if s.deployment.pools() is not None and len(sizes) > 1:
+        raise ScenarioError(
+            f"engine.block_size differs between the pools ({', '.join(map(str, sorted(sizes)))}); "
+            "a handoff does not convert blocks, so give both the same"
+        )
     kinds = {p.formats.kv.name for p in pools}
     if s.deployment.pools() is not None and len(kinds) > 1:
         raise ScenarioError(

@@ -42,7 +42,10 @@ class Scenario:
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
             raise ScenarioError(f"{where} cannot be read: {reason}") from None
-        return cls.of(read_yaml(text, where), overrides, base=file.resolve().parent, where=where)
+        tree = read_yaml(text, where)
+        if isinstance(tree, dict):
+            tree.setdefault("name", file.stem)
+        return cls.of(tree, overrides, base=file.resolve().parent, where=where)
 
     @classmethod
     def of(

@@ -142,7 +142,7 @@ class Settings:
     measure: Measure = Measure()
     """What is measured."""
     name: str = "run"
-    """Name of the scenario, also of its run folders."""
+    """Name of the scenario, also of its run folders; the file's when left out."""
     description: str = ""
     """What it asks, for readers."""
     seed: NonNegativeInt = 0

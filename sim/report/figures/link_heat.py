@@ -21,7 +21,7 @@ class LinkHeat:
     section: ClassVar[str] = "Network"
     note: ClassVar[str] = (
         "Share of a link's capacity that was used, by time, on a scale up to the largest; the "
-        "busiest link of the run is on top."
+        "busiest link of the run is on top. KV transfers only, as above."
     )
 
     def draw(self, run: RunFolder) -> Any:

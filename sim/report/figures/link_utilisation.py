@@ -23,11 +23,12 @@ class LinkUtilisation:
     note: ClassVar[str] = (
         "Colour is the mean utilisation of a link over the run, on a scale up to the busiest "
         "link's (red), which may be little: see the scale. The two directions of a cable lie side "
-        "by side; point at the middle of a link for its figures."
+        "by side; point at the middle of a link for its figures. KV transfers only: collectives "
+        "inside an engine are priced in its step time and not drawn."
     )
 
     def draw(self, run: RunFolder) -> Any:
-        """The graph, or None for a machine without links or without places for its nodes."""
+        """The graph, or None when no link carried anything or nodes have no places."""
         import plotly.graph_objects as go
 
         use = LinkUse.read(run)
@@ -35,7 +36,7 @@ class LinkUtilisation:
         nodes = {str(n["name"]): n for n in topology.get("nodes", []) if "x" in n and "y" in n}
         links = sorted(topology.get("links", []), key=lambda link: int(link["index"]))
         drawn = [i for i, k in enumerate(links) if {str(k["src"]), str(k["dst"])} <= set(nodes)]
-        if not drawn:
+        if not drawn or not use.nbytes.any():
             return None
         drawn = [drawn[i] for i in _kept(use.mean[drawn])]
         ends = np.array([_ends(nodes, links[i]) for i in drawn])
@@ -46,6 +47,8 @@ class LinkUtilisation:
         _nodes(figure, list(nodes.values()))
         for axis in (figure.update_xaxes, figure.update_yaxes):
             axis(visible=False)
+        across = ends[:, [0, 2]]
+        figure.update_xaxes(range=[float(across.min()) - 0.5, float(across.max()) + 0.5])
         return layout(figure, 460, showlegend=False, margin={"t": 16, "b": 16, "l": 16})
 
 
