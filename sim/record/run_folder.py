@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from sim.errors import ScenarioError
+from sim.errors import ScenarioError, suggest
 from sim.record.log import Columns, schema
 from sim.record.tables import TABLES
 
@@ -121,7 +121,8 @@ class RunFolder:
             with pq.ParquetFile(path) as file:
                 return file.read(columns=columns)
         if table not in TABLES:
-            raise ScenarioError(f"the run folder '{self.path}' has no table '{table}'")
+            known = suggest(table, (*TABLES, *DERIVED_TABLES))
+            raise ScenarioError(f"the run folder '{self.path}' has no table '{table}'{known}")
         empty = schema(TABLES[table]).empty_table()
         return empty if columns is None else empty.select(columns)
 

@@ -103,8 +103,73 @@ def test_a_fault_in_a_slowed_step_leaves_the_steps_before_it_as_they_were() -> N
     assert run.table("steps")["contention_s"].sum() == 0.0
 
 
+AN_EVICTION_LETS_THE_NEXT_IN = Case(
+    machine="tensor",
+    asks=(
+        Ask(arrival_s=1e-06, prompt=10, output=5, ids=(10000,), max_tokens=None),
+        Ask(
+            arrival_s=0.03232749718704183,
+            prompt=117,
+            output=16,
+            ids=(1000, 1001, 1002, 1003, 1004, 11000, 11001, 11002),
+            max_tokens=None,
+        ),
+        Ask(arrival_s=0.05232749718704183, prompt=24, output=1, ids=(0, 12000), max_tokens=None),
+        Ask(arrival_s=0.05232749718704183, prompt=9, output=26, ids=(13000,), max_tokens=None),
+        Ask(arrival_s=0.05232749718704183, prompt=1, output=4, ids=(14000,), max_tokens=None),
+        Ask(
+            arrival_s=0.06232749718704183,
+            prompt=124,
+            output=55,
+            ids=(2000, 2001, 2002, 15000, 15001, 15002, 15003, 15004),
+            max_tokens=None,
+        ),
+        Ask(
+            arrival_s=0.07232749718704183,
+            prompt=137,
+            output=4,
+            ids=(1000, 1001, 1002, 1003, 16000, 16001, 16002, 16003, 16004),
+            max_tokens=None,
+        ),
+        Ask(
+            arrival_s=0.07232749718704183,
+            prompt=108,
+            output=24,
+            ids=(2000, 2001, 17000, 17001, 17002, 17003, 17004),
+            max_tokens=None,
+        ),
+    ),
+    trace_block=16,
+    engine={
+        "block_size": 8,
+        "max_num_seqs": 8,
+        "max_num_batched_tokens": 8,
+        "batcher": "chunked_prefill",
+        "order": "fcfs",
+        "preemption": "recompute",
+        "eviction": "lru",
+        "enable_prefix_caching": True,
+    },
+    timer={"constant": {"step_s": 0.01}},
+    room=1.0,
+    engines=2,
+    router="round_robin",
+    closed=3,
+    split=None,
+    decode_engine=None,
+    decode_room=2.0,
+    until_s=None,
+)
+"""While one waits for room, growth evicts the last block of its own prefix: it then holds less of
+the cache, and fits. A leap over that moment would let it in later."""
+
+
 @given(case=cases(ONE_STAGE, until=False), todo=deeds("abort", "resume", "rerate", "pause"))
 @settings(max_examples=45)
+@example(
+    case=AN_EVICTION_LETS_THE_NEXT_IN,
+    todo=[Deed(0.05, "pause"), Deed(0.26030921010499714, "pause")],
+)
 def test_leaping_and_stepping_agree_whatever_is_done_to_the_engines(
     case: Case, todo: list[Deed]
 ) -> None:
