@@ -28,6 +28,10 @@ class Gpu:
     hbm_bytes: float
     """Memory that a program sees. Vendors' `80 GB` of HBM are GiB: 85.9 × 10⁹ bytes."""
     hbm_bytes_per_s: float
+    sm_count: int
+    """Streaming multiprocessors (AMD: compute units): thread blocks run on them in waves."""
+    l2_bytes: float
+    """Last-level cache on the chip."""
     scale_up_bytes_per_s: float
     """NVLink or Infinity Fabric bandwidth out of one GPU, one direction, over all its links."""
     scale_up_domain: int
@@ -49,12 +53,14 @@ class Gpu:
 _FIGURES = {
     "hbm_bytes": "bytes",
     "hbm_bytes_per_s": "bytes/s",
+    "l2_bytes": "bytes",
     "scale_up_bytes_per_s": "bytes/s",
     "network_bytes_per_s": "bytes/s",
     "pcie_bytes_per_s": "bytes/s",
     "power_w": "w",
 }
-_KEYS = {"name", "architecture", "flops_per_s", "scale_up_domain", "sources", *_FIGURES}
+_COUNTS = ("sm_count", "scale_up_domain")
+_KEYS = {"name", "architecture", "flops_per_s", "sources", *_COUNTS, *_FIGURES}
 
 
 def gpu_names() -> tuple[str, ...]:
@@ -92,6 +98,7 @@ def _read_gpu(path: Path) -> Gpu:
         flops_per_s={
             f: _quantity(path, f"flops_per_s.{f}", v, "flops/s") for f, v in flops.items()
         },
+        sm_count=_count(path, "sm_count", table["sm_count"]),
         scale_up_domain=_count(path, "scale_up_domain", table["scale_up_domain"]),
         sources=_sources(path, table["sources"], flops),
         **figures,
@@ -161,7 +168,7 @@ def _sources(path: Path, given: object, flops: dict[str, Any]) -> dict[str, str]
     if not isinstance(given, dict):
         raise ScenarioError(f"{path}: 'sources' must map figures to where they are from")
     peaks = {f"flops_per_s.{f}" for f in flops}
-    plain = {*_FIGURES, "scale_up_domain"}
+    plain = {*_FIGURES, *_COUNTS}
     _check_keys(path, "sources", given, {"flops_per_s", *plain, *peaks}, required=())
     needed = plain | (set() if "flops_per_s" in given else peaks)
     for key in sorted(needed):

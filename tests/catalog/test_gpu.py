@@ -32,6 +32,7 @@ def own_file(folder: Path, **changes: object) -> Path:
 def test_the_catalog_holds_the_gpus_that_clusters_are_built_of() -> None:
     assert set(gpu_names()) == {
         "a100-40", "a100-80", "h100", "h200", "b200", "b300", "gb200", "gb300", "mi300x", "mi355x",
+        "rtxpro6000",
     }  # fmt: skip
 
 
@@ -44,7 +45,7 @@ def test_every_gpu_has_its_file_name_and_a_source_for_every_figure(name: str) ->
     # what any of these can be: a slip of a prefix (TB for GB) falls outside
     assert 30e9 < gpu.hbm_bytes < 400e9
     assert 1e12 < gpu.hbm_bytes_per_s < 10e12
-    assert 10e9 <= gpu.pcie_bytes_per_s < gpu.scale_up_bytes_per_s < gpu.hbm_bytes_per_s
+    assert 10e9 <= gpu.pcie_bytes_per_s <= gpu.scale_up_bytes_per_s < gpu.hbm_bytes_per_s
     assert gpu.flops_per_s["bf16"] == gpu.flops_per_s["fp16"]
     assert gpu.flops_per_s["fp32"] < gpu.flops_per_s["bf16"] < 4e15
 
@@ -108,7 +109,7 @@ def test_a_users_own_file_is_read_by_its_path(tmp_path: Path) -> None:
 
 
 def test_guesses_are_found_by_their_mark() -> None:
-    assert set(load_gpu("gb200").assumptions) == {"network_bytes_per_s"}
+    assert set(load_gpu("gb200").assumptions) == {"network_bytes_per_s", "sm_count", "l2_bytes"}
     assert load_gpu("h100").assumptions == {}
 
 

@@ -1,0 +1,1 @@
+"""How wrong we are: predictions against measurements, and figures fitted to them."""

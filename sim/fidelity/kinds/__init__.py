@@ -1,0 +1,1 @@
+"""What predictions are compared with, one kind of measurement per file."""
