@@ -56,19 +56,21 @@ def kv_route(
                 continue
             pairs.append((from_devices[source.device], to_devices[shard.device]))
             share = min(source.high, shard.high) - max(source.low, shard.low)
+            share /= src.spread.kv_parallel * dst.spread.kv_parallel
             for layer in common:
-                attention = model.layers[layer].attention
-                whole = _whole_bytes(dst, layer)
-                cap = attention.window_tokens
-                per_token[cap] = per_token.get(cap, 0.0) + share * whole
+                for cap, whole in _whole_bytes(dst, layer):
+                    per_token[cap] = per_token.get(cap, 0.0) + share * whole
     return KvRoute(tuple(pairs), tuple(per_token.items()))
 
 
-def _whole_bytes(pool: Pool, layer: int) -> float:
-    """KV bytes per token of one undivided layer."""
+def _whole_bytes(pool: Pool, layer: int) -> Iterator[tuple[int | None, float]]:
+    """(window, bytes per token) of one undivided layer; a state counts as one token's."""
     attention = pool.model.layers[layer].attention
-    kv_bytes = pool.formats.kv.bits / 8
-    return cost_of(attention).work(attention, 1, kv_bytes).kv_bytes_per_token
+    for kept in cost_of(attention).kept(attention, 1, pool.formats.kv.bits / 8):
+        if kept.bytes_per_token:
+            yield kept.cap_tokens, kept.bytes_per_token
+        if kept.bytes_per_sequence:
+            yield 1, kept.bytes_per_sequence
 
 
 def _layer_ranges(model: Model, spread: Spread) -> list[range]:
@@ -80,7 +82,8 @@ def _layer_ranges(model: Model, spread: Spread) -> list[range]:
 
 
 def _shards(model: Model, spread: Spread, rank: int) -> Iterator[_Shard]:
-    """What every device of a rank holds; beyond one head a device, devices are replicas."""
+    """What every device of a rank holds; beyond one head a device, devices are replicas. Devices
+    that share the KV by position have equal shards: each holds its part of the tokens of them."""
     attention = model.layers[0].attention
     heads = attention.kv_heads if isinstance(attention, GroupedAttention) else 1
     tp = spread.attention_tp
@@ -88,7 +91,7 @@ def _shards(model: Model, spread: Spread, rank: int) -> Iterator[_Shard]:
     copies = tp // parts
     for stage in range(spread.stages):
         for position, device in enumerate(spread.rank_devices(stage, rank)):
-            part, replica = divmod(position, copies)
+            part, replica = divmod(position % tp, copies)
             yield _Shard(device, stage, part / parts, (part + 1) / parts, replica)
 
 

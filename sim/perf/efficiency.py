@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sim.catalog.formats import Format
 from sim.catalog.gpu import Gpu
 
 
@@ -25,7 +26,13 @@ class Efficiency:
     """Decode attention: fraction of memory bandwidth."""
     source: dict[str, str]
 
+    def tensor_of(self, fmt: Format) -> float:
+        """The fraction for products that run in `fmt`."""
+        return self.tensor.get(fmt.compute, UNMEASURED_TENSOR)
 
+
+UNMEASURED_TENSOR = 0.5
+"""Achieved fraction in a format that was not measured. assumed: as the slowest measured ones."""
 LAUNCH_S = 2e-6
 """Shortest kernel inside a CUDA graph. assumed: 2 µs, of the order of launch latencies."""
 HOST_S = 5e-4

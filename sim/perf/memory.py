@@ -58,7 +58,10 @@ def stage_weight_bytes(
         matrices = cost_of(layer.attention).matrices(
             layer.attention, model.hidden, spread.attention_tp
         )
-        total += weights * sum(i * o for i, o in matrices.values())
+        shared_o = spread.kv_parallel if spread.token_parallel == 1 else 1
+        total += weights * sum(
+            i * o / (shared_o if name == "o" else 1) for name, (i, o) in matrices.items()
+        )
         whole = ffn_params(layer.ffn, model.hidden)
         if isinstance(layer.ffn, MoeFfn):
             shared = shared_params(layer.ffn, model.hidden)
@@ -90,27 +93,42 @@ def activation_bytes(model: Model, spread: Spread, tokens: int, sampled: int) ->
 def kv_groups(
     model: Model, spread: Spread, formats: Formats, block_tokens: int
 ) -> tuple[float, tuple[KvGroup, ...]]:
-    """(bytes per unit, groups): per device, for the stage that keeps the most."""
-    kv_bytes = formats.kv.bits / 8
-    stages = []
-    for layers in spread.stage_layers(model):
-        by_cap: dict[int | None, float] = {}
-        for layer in layers:
-            work = cost_of(layer.attention).work(layer.attention, spread.attention_tp, kv_bytes)
-            by_cap[work.cap_tokens] = by_cap.get(work.cap_tokens, 0.0) + work.kv_bytes_per_token
-        stages.append(by_cap)
+    """(bytes per unit, groups): per device, for the stage that keeps the most.
+
+    A state that does not grow is a group of its own that keeps one block, of the state's size.
+    """
+    stages = [
+        _kept_bits(layers, spread, formats, block_tokens) for layers in spread.stage_layers(model)
+    ]
     fullest = max(stages, key=lambda s: sum(s.values()))
-    bits = {cap: round(8 * b) for cap, b in fullest.items()}
-    unit = gcd(*bits.values())
-    order = sorted(bits, key=lambda cap: (cap is not None, cap or 0))
+    unit = gcd(*fullest.values())
+    order = sorted(fullest, key=lambda cap: (cap is not None, cap or 0))
     groups = tuple(
         KvGroup(
-            cap_tokens=None if cap is None else (-(-cap // block_tokens) + 1) * block_tokens,
-            units=bits[cap] // unit,
+            cap_tokens=None
+            if cap is None
+            else (-(-cap // block_tokens) + (cap > 0)) * block_tokens or block_tokens,
+            units=fullest[cap] // unit,
         )
         for cap in order
     )
-    return unit / 8 * block_tokens, groups
+    return unit / 8, groups
+
+
+def _kept_bits(
+    layers: tuple[Layer, ...], spread: Spread, formats: Formats, block_tokens: int
+) -> dict[int | None, int]:
+    """Cap in tokens (None = none, 0 = a state) → bits on one device that one block takes."""
+    found: dict[int | None, float] = {}
+    for layer in layers:
+        a = layer.attention
+        for kept in cost_of(a).kept(a, spread.attention_tp, formats.kv.bits / 8):
+            if kept.bytes_per_sequence:
+                found[0] = found.get(0, 0.0) + 8 * kept.bytes_per_sequence
+            if kept.bytes_per_token:
+                bits = 8 * kept.bytes_per_token * block_tokens / spread.kv_parallel
+                found[kept.cap_tokens] = found.get(kept.cap_tokens, 0.0) + bits
+    return {cap: max(1, round(bits)) for cap, bits in found.items()}
 
 
 def fit(

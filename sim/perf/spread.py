@@ -12,8 +12,8 @@ from sim.errors import ScenarioError
 class Spread:
     """How an engine's devices divide a model.
 
-    Devices are numbered stage by stage, in a stage rank by rank, in a rank by tensor-parallel
-    position: `device = (stage · ranks + rank) · attention_tp + position`.
+    Devices are numbered stage by stage, in a stage rank by rank, in a rank by groups that share
+    heads: `device = ((stage · ranks + rank) · kv_parallel + part) · attention_tp + position`.
     """
 
     text: str
@@ -30,10 +30,19 @@ class Spread:
     """Devices over which the routed experts are dealt."""
     expert_tp: int
     """Devices that share one expert."""
+    kv_parallel: int = 1
+    """Groups of `attention_tp` devices that share the KV cache of a sequence by position."""
+    token_parallel: int = 1
+    """Groups of a rank's devices that share the tokens of a prompt (context parallelism)."""
+
+    @property
+    def rank_width(self) -> int:
+        """Devices of one rank in one stage."""
+        return self.attention_tp * self.kv_parallel
 
     @property
     def stage_devices(self) -> int:
-        return self.ranks * self.attention_tp
+        return self.ranks * self.rank_width
 
     @property
     def devices(self) -> int:
@@ -42,8 +51,8 @@ class Spread:
 
     def rank_devices(self, stage: int, rank: int) -> range:
         """Positions (within the engine) of the devices of one rank in one stage."""
-        first = (stage * self.ranks + rank) * self.attention_tp
-        return range(first, first + self.attention_tp)
+        first = (stage * self.ranks + rank) * self.rank_width
+        return range(first, first + self.rank_width)
 
     def stage_layers(self, model: Model) -> tuple[tuple[Layer, ...], ...]:
         """The layers of every stage, as even as they go, the earlier stages taking the rest."""

@@ -1,113 +1,25 @@
-"""A compiled price list: seconds of a step from what the engine counts, with two faces.
+"""Seconds of a step from what the engine counts: the price lists of all stages put together.
 
 Everything that depends on token counts alone (matrix products, experts, collectives, the head) is a
-table over whole numbers; attention is a few coefficients. The scalar face serves the engine, the
-array face the search and the breakdown; both use + − × ÷ max and tables in the same order, so they
-agree to the last bit.
+table over whole numbers; attention is a few coefficients. See `sim.perf.price_list`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.perf.price_list import Array, HostTables, Shapes, StageTables
 from sim.perf.shape import StepShape
-
-Array = NDArray[np.float64]
-Shapes = dict[str, NDArray[Any]]
-"""Columns named as in the `steps` table, each shaped (steps, ranks)."""
 
 VECTOR_FROM = 48
 VECTOR_PLAIN_FROM = 1024
 """Steps from which the array face is quicker than the scalar one: in general, and for one rank,
 one stage and one kind of attention."""
-
-
-@dataclass(frozen=True, slots=True)
-class AttentionPrice:
-    """Seconds of one kind of attention in one stage, all its layers together."""
-
-    cap: int
-    """Which capped sum it attends to; -1 = the whole context."""
-    context_s: float
-    sequence_s: float
-    decode_launch_s: float
-    pair_s: float
-    cached_key_s: float
-    key_s: float
-    prefill_launch_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class StageTables:
-    """The price list of one pipeline stage. Tables are indexed by whole numbers of tokens."""
-
-    linear: Array
-    """By a rank's tokens: weight matrices outside the experts, norms."""
-    head: Array
-    """By a rank's sampled tokens: the language-model head."""
-    experts: Array
-    """By the tokens of all ranks."""
-    collective: Array
-    """By the tokens of the fullest rank."""
-    host_s: float
-    attention: tuple[AttentionPrice, ...]
-    lists: tuple[list[float], list[float], list[float], list[float]] = field(init=False)
-
-    def __post_init__(self) -> None:
-        shared = self.collective + self.host_s
-        rest = self.experts[: len(shared)] + shared
-        made = (self.linear, self.head, rest, shared)
-        object.__setattr__(self, "lists", tuple(t.tolist() for t in made))
-
-    def local_s(self, shape: StepShape) -> float:
-        """Seconds of one rank before the experts and collectives."""
-        n, p = shape.decodes, shape.prefill_tokens
-        linear, head, _, _ = self.lists
-        total = linear[n + p] + head[shape.sampled]
-        for a in self.attention:
-            if n:
-                context = shape.context_tokens if a.cap < 0 else shape.capped_tokens[a.cap]
-                total += context * a.context_s + n * a.sequence_s + a.decode_launch_s
-            if p:
-                pairs = shape.prefill_pairs if a.cap < 0 else shape.capped_pairs[a.cap]
-                keys = shape.prefill_kv_tokens
-                work = pairs * a.pair_s + (keys - p) * a.cached_key_s
-                read = keys * a.key_s
-                total += (work if work > read else read) + a.prefill_launch_s
-        return total
-
-    def attention_array(self, s: Shapes) -> Array:
-        """Seconds of attention, for arrays of shapes."""
-        n, p = s["decodes"], s["prefill_tokens"]
-        total = np.zeros(n.shape)
-        for decode, prefill in self._attention_terms(s):
-            total = total + np.where(n > 0, decode, 0.0) + np.where(p > 0, prefill, 0.0)
-        return total
-
-    def _attention_terms(self, s: Shapes) -> list[tuple[Array, Array]]:
-        n, p, keys = s["decodes"], s["prefill_tokens"], s["prefill_kv_tokens"]
-        terms = []
-        for a in self.attention:
-            context = s["context_tokens"] if a.cap < 0 else s[f"capped_{a.cap + 1}"]
-            pairs = s["prefill_pairs"] if a.cap < 0 else s[f"capped_pairs_{a.cap + 1}"]
-            decode = context * a.context_s + n * a.sequence_s + a.decode_launch_s
-            work = pairs * a.pair_s + (keys - p) * a.cached_key_s
-            terms.append((decode, np.maximum(work, keys * a.key_s) + a.prefill_launch_s))
-        return terms
-
-    def local_array(self, s: Shapes) -> Array:
-        """The array face of `local_s`, in the same order of operations."""
-        n, p = s["decodes"], s["prefill_tokens"]
-        total: Array = self.linear[n + p] + self.head[s["sampled"]]
-        for decode, prefill in self._attention_terms(s):
-            total = np.where(n > 0, total + decode, total)
-            total = np.where(p > 0, total + prefill, total)
-        return total
 
 
 class StepTimer(Protocol):
@@ -136,10 +48,11 @@ class StepTimer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TableTimer:
-    """The `StepTimer` of stages that are price lists."""
+    """The `StepTimer` of stages that are price lists. The host adds to the first stage."""
 
     caps: tuple[int, ...]
     tables: tuple[StageTables, ...]
+    host: HostTables
 
     @property
     def stages(self) -> int:
@@ -147,9 +60,12 @@ class TableTimer:
 
     def price(self, shapes: Sequence[StepShape]) -> float:
         """Seconds of one step: the slowest rank's own part, then what all do together."""
-        if len(shapes) == 1 and len(self.tables) == 1:
-            shape, stage = shapes[0], self.tables[0]
-            return stage.local_s(shape) + stage.lists[2][shape.decodes + shape.prefill_tokens]
+        stage = self.tables[0]
+        if len(shapes) == 1 and len(self.tables) == 1 and stage.streams is None:
+            shape = shapes[0]
+            n = shape.decodes
+            gpu_s = stage.local_s(shape) + stage.lists[2][n + shape.prefill_tokens]
+            return self.host.step_s(gpu_s, n + shape.prefills)
         total = 0.0
         for seconds in self.price_stages(shapes):  # `sum` would compensate rounding
             total += seconds
@@ -159,19 +75,31 @@ class TableTimer:
         """Seconds in each stage."""
         if len(shapes) == 1:
             tokens = shapes[0].tokens
-            return [s.local_s(shapes[0]) + s.lists[2][tokens] for s in self.tables]
-        counts = [s.tokens for s in shapes]
-        total, fullest = sum(counts), max(counts)
-        return [
-            max([stage.local_s(s) for s in shapes])
-            + (float(stage.experts[total]) + stage.lists[3][fullest])
-            for stage in self.tables
-        ]
+            out = [
+                s.local_s(shapes[0]) + s.lists[2][tokens]
+                if s.streams is None
+                else s.together_s(list(shapes), tokens, tokens)
+                for s in self.tables
+            ]
+        else:
+            counts = [s.tokens for s in shapes]
+            total, fullest = sum(counts), max(counts)
+            out = [
+                max([stage.local_s(s) for s in shapes])
+                + (float(stage.experts[total]) + stage.lists[3][fullest])
+                if stage.streams is None
+                else stage.together_s(list(shapes), total, fullest)
+                for stage in self.tables
+            ]
+        out[0] = self.host.step_s(out[0], max([s.decodes + s.prefills for s in shapes]))
+        return out
 
     def price_run(self, shapes: Sequence[StepShape], n: int) -> list[float]:
         """Seconds of each step of a run of decodes."""
+        stage = self.tables[0]
         one = len(shapes) == 1 and len(self.tables) == 1
-        plain = one and len(self.tables[0].attention) == 1 and shapes[0].decodes > 0
+        simple = stage.streams is None and stage.exchange is None
+        plain = one and simple and len(stage.attention) == 1 and shapes[0].decodes > 0
         if n >= (VECTOR_PLAIN_FROM if plain else VECTOR_FROM):
             return self.seconds(run_of(shapes, n)).tolist()  # type: ignore[no-any-return]
         if plain:
@@ -189,37 +117,43 @@ class TableTimer:
         stage, d = self.tables[0], shape.decodes
         a = stage.attention[0]
         fixed = stage.lists[0][d] + stage.lists[1][shape.sampled]
-        rest, sequence, launch, per_context = (
-            stage.lists[2][d],
-            d * a.sequence_s,
-            a.decode_launch_s,
-            a.context_s,
-        )
+        floors, bases, keys = a.lists[0]
+        floor, base, key, rest = floors[d], bases[d], keys[d], stage.lists[2][d]
+        exposed, loop = self.host.lists[0][d], self.host.lists[1][d]
         if a.cap < 0:
             context, growth = shape.context_tokens, d
         else:
             context, growth = shape.capped_tokens[a.cap], shape.below[a.cap]
         contexts = range(context, context + growth * n, growth) if growth else [context] * n
-        return [fixed + (c * per_context + sequence + launch) + rest for c in contexts]
+        out = []
+        for c in contexts:
+            attention = base + c * key
+            if attention < floor:
+                attention = floor
+            seconds = fixed + attention + rest + exposed
+            out.append(seconds if seconds > loop else loop)
+        return out
 
     def seconds(self, s: Shapes) -> Array:
         """The array face of `price`: seconds of each row, shaped (steps,)."""
         tokens = s["decodes"] + s["prefill_tokens"]
         total, fullest = tokens.sum(axis=1), tokens.max(axis=1)
+        sequences = (s["decodes"] + s["prefills"]).max(axis=1)
         out: Array = np.zeros(len(total))
         for i, stage in enumerate(self.tables):
-            shared = stage.collective[fullest] + stage.host_s
-            once = stage.local_array(s).max(axis=1) + (stage.experts[total] + shared)
-            out = once if i == 0 else out + once
+            once = _stage_seconds(stage, s, total, fullest)
+            out = self.host.step_array(once, sequences) if i == 0 else out + once
         return out
 
     def breakdown(self, s: Shapes) -> dict[str, Array]:
-        """Seconds by cause, each column shaped (steps, ranks)."""
+        """Seconds by cause, each column shaped (steps, ranks). `decode_alone_s` is the GPU work of
+        the step without its prompts, with the host time of the whole step."""
         out = self._causes(s)
+        host = out["host_s"]
         alone = {k: v if "prefill" not in k else np.zeros_like(v) for k, v in s.items()}
         alone |= {f"capped_pairs_{i}": np.zeros_like(s["decodes"]) for i in (1, 2)}
         alone["sampled"] = s["decodes"]
-        priced = self._causes(alone)
+        priced = self._causes(alone) | {"host_s": host}
         any_decodes = np.broadcast_to((s["decodes"].sum(axis=1) > 0)[:, None], s["decodes"].shape)
         whole = sum(priced.values(), np.zeros(s["decodes"].shape))
         out["decode_alone_s"] = np.where(any_decodes, whole, 0.0)
@@ -230,20 +164,50 @@ class TableTimer:
         tokens = s["decodes"] + s["prefill_tokens"]
         total, fullest = tokens.sum(axis=1), tokens.max(axis=1)
         zero: Array = np.zeros(tokens.shape)
-        out = dict.fromkeys(
-            ("linear_s", "attention_s", "experts_s", "collective_s", "host_s", "rank_wait_s"), zero
-        )
-        for stage in self.tables:
-            linear = stage.linear[tokens] + stage.head[s["sampled"]]
-            attention = stage.attention_array(s)
-            local = stage.local_array(s)
-            out["linear_s"] = out["linear_s"] + linear
-            out["attention_s"] = out["attention_s"] + attention
-            out["experts_s"] = out["experts_s"] + stage.experts[total][:, None]
-            out["collective_s"] = out["collective_s"] + stage.collective[fullest][:, None]
-            out["host_s"] = out["host_s"] + stage.host_s
-            out["rank_wait_s"] = out["rank_wait_s"] + (local.max(axis=1)[:, None] - local)
+        names = ("linear_s", "attention_s", "experts_s", "collective_s", "host_s", "rank_wait_s")
+        out = dict.fromkeys(names, zero)
+        for i, stage in enumerate(self.tables):
+            causes = _stage_causes(stage, s, total, fullest)
+            for name, seconds in causes.items():
+                out[name] = out[name] + seconds
+            if i == 0:
+                gpu_s = _stage_seconds(stage, s, total, fullest)
+                sequences = (s["decodes"] + s["prefills"]).max(axis=1)
+                out["host_s"] = zero + (self.host.step_array(gpu_s, sequences) - gpu_s)[:, None]
         return {k: np.broadcast_to(v, tokens.shape) for k, v in out.items()}
+
+
+def _stage_seconds(
+    stage: StageTables, s: Shapes, total: NDArray[np.int64], fullest: NDArray[np.int64]
+) -> Array:
+    if stage.streams is not None:
+        return stage.together_array(s, total, fullest)
+    once: Array = stage.local_array(s).max(axis=1)
+    return once + (stage.experts[total] + stage.collective[fullest])
+
+
+def _stage_causes(
+    stage: StageTables, s: Shapes, total: NDArray[np.int64], fullest: NDArray[np.int64]
+) -> dict[str, Array]:
+    """Seconds by cause of one stage. Where work overlaps, what the step saves is taken from the
+    causes in proportion to their length, so that they add up to the step."""
+    tokens = s["decodes"] + s["prefill_tokens"]
+    linear = stage.linear[tokens] + stage.head[s["sampled"]]
+    attention = stage.attention_array(s)
+    local = linear + attention
+    out = {
+        "linear_s": linear,
+        "attention_s": attention,
+        "experts_s": stage.experts[total][:, None] + np.zeros(tokens.shape),
+        "collective_s": stage.collective[fullest][:, None] + np.zeros(tokens.shape),
+        "rank_wait_s": local.max(axis=1)[:, None] - local,
+    }
+    if stage.streams is None:
+        return out
+    apart = sum(out.values(), np.zeros(tokens.shape))
+    joined = stage.together_array(s, total, fullest)[:, None]
+    scale = np.divide(joined, apart, out=np.zeros(tokens.shape), where=apart > 0)
+    return {k: v * scale for k, v in out.items()}
 
 
 def run_of(shapes: Sequence[StepShape], n: int) -> Shapes:
@@ -265,7 +229,7 @@ def run_of(shapes: Sequence[StepShape], n: int) -> Shapes:
         out[f"capped_{c + 1}"] = column(
             [s.capped_tokens[c] for s in shapes], [s.below[c] for s in shapes]
         )
-    names = ("prefill_tokens", "prefill_pairs", "prefill_kv_tokens")
+    names = ("prefills", "prefill_tokens", "prefill_pairs", "prefill_kv_tokens")
     return out | dict.fromkeys((*names, "capped_pairs_1", "capped_pairs_2"), none)
 
 

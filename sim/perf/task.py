@@ -9,6 +9,9 @@ from sim.catalog.gpu import Gpu
 from sim.catalog.model import Model
 from sim.errors import ScenarioError
 from sim.network.collectives import Collectives
+from sim.perf.attentions import cost_of
+from sim.perf.overlaps import Overlap
+from sim.perf.shape import MAX_CAPS
 from sim.perf.spread import Spread
 from sim.settings import settings
 
@@ -52,9 +55,13 @@ class Wires:
     """Collectives among an engine's devices, from the topology."""
 
     rank: tuple[Collectives, ...]
-    """By stage: among the tensor-parallel devices of one rank (the slowest rank's)."""
+    """By stage: among the devices of its first rank."""
     stage: tuple[Collectives, ...]
     """By stage: among all its devices."""
+    heads: tuple[Collectives, ...]
+    """By stage: among the first devices that share heads."""
+    kv: tuple[Collectives, ...]
+    """By stage: among the first devices that share the KV of a sequence by position."""
     between: tuple[Collectives, ...]
     """From stage i to stage i + 1."""
 
@@ -72,14 +79,19 @@ class PriceTask:
     """Most tokens of one rank in one step."""
     max_sampled: int
     """Most sampled tokens of one rank in one step."""
+    overlap: Overlap | None = None
+    """How work overlaps inside a step; None = not at all."""
 
     def caps(self) -> tuple[int, ...]:
         """Distinct limits of attended context that the model's layers declare."""
-        caps = {a.window_tokens for a in (x.attention for x in self.model.layer_counts)}
-        found = tuple(sorted(c for c in caps if c is not None))
-        if len(found) > 2:
+        found: set[int] = set()
+        for layer in self.model.layer_counts:
+            a = layer.attention
+            works = cost_of(a).work(a, self.spread.attention_tp, self.formats.kv.bits / 8)
+            found |= {w.cap_tokens for w in works if w.cap_tokens is not None}
+        if len(found) > MAX_CAPS:
             raise ScenarioError(
-                f"model: {self.model.name} has {len(found)} different attention windows "
-                f"{found}; at most 2 are supported"
+                f"model: {self.model.name} has {len(found)} different limits of attention "
+                f"{sorted(found)}; at most {MAX_CAPS} are supported"
             )
-        return found
+        return tuple(sorted(found))

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.perf.step_timer import Shapes, StepTimer
+from sim.perf.price_list import Shapes
+from sim.perf.step_timer import StepTimer
 from sim.record.log import Columns
 from sim.record.tables import STEPS
 
@@ -15,6 +16,7 @@ STEPS_AT_ONCE = 1 << 17
 """Single steps that are priced in one piece: bounds the memory."""
 
 _SHAPE = (
+    "prefills",
     "prefill_tokens",
     "prefill_pairs",
     "prefill_kv_tokens",

@@ -53,13 +53,15 @@ def wires(topology: Topology, spread: Spread, devices: Devices) -> Wires:
     def among(positions: list[int]) -> Collectives:
         return default_collectives(topology.group([devices[p] for p in positions]))
 
-    stages = range(spread.stages)
+    stages, tp = range(spread.stages), spread.attention_tp
     per_stage = [
         [p for rank in range(spread.ranks) for p in spread.rank_devices(stage, rank)]
         for stage in stages
     ]
     return Wires(
         rank=tuple(among(list(spread.rank_devices(s, 0))) for s in stages),
+        heads=tuple(among(list(spread.rank_devices(s, 0)[:tp])) for s in stages),
+        kv=tuple(among(list(spread.rank_devices(s, 0)[::tp])) for s in stages),
         stage=tuple(among(positions) for positions in per_stage),
         between=tuple(among([per_stage[s][0], per_stage[s + 1][0]]) for s in stages[:-1]),
     )

@@ -64,6 +64,7 @@ class Plan:
         rows: list[dict[str, str]] = []
         for pool in self.pools:
             rows += pool.settings.timer.assumptions(pool.tasks[0])
+            rows += pool.settings.overlap.assumptions(pool.tasks[0])
             guesses = pool.gpu.assumptions.items()
             rows += [{"what": f"{pool.gpu.name} {k}", "value": "", "source": v} for k, v in guesses]
             if pool.settings.engine.enable_prefix_caching and not pool.caches_prefixes:
@@ -240,6 +241,7 @@ def _pool_plan(
                 wires=wires(topology, spread, mine),
                 max_rank_tokens=engine.max_num_batched_tokens,
                 max_sampled=engine.max_num_batched_tokens,
+                overlap=pool.overlap,
             )
         tasks.append(shapes[shape])
     return PoolPlan(name, pool, model, gpu, spread, formats, memory, context, devices, tuple(tasks))

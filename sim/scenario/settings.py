@@ -17,6 +17,8 @@ from sim.network.fabric import FabricPolicy
 from sim.network.fabrics.flows import Flows
 from sim.perf.layouts import Layout
 from sim.perf.layouts.single import Single
+from sim.perf.overlaps import Overlap
+from sim.perf.overlaps.none import NoOverlap
 from sim.perf.task import Precision
 from sim.perf.timers import Timer
 from sim.perf.timers.roofline import Roofline
@@ -60,6 +62,8 @@ class PoolSettings:
     """Number formats."""
     timer: Annotated[Timer, policy("sim.perf.timers")] = Roofline()
     """Where step times come from."""
+    overlap: Annotated[Overlap, policy("sim.perf.overlaps")] = NoOverlap()
+    """How work overlaps inside a step."""
     engine: EngineSettings = EngineSettings()
     """Limits and policies of every engine."""
 

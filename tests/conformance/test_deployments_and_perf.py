@@ -114,15 +114,20 @@ def test_a_timer_prices_every_layout_and_says_what_it_assumes(name: str, layout:
     assert all(set(row) == {"what", "value", "source"} and row["source"] for row in rows)
 
 
+def kept(cost: Any, name: str, tp: int, kv_bytes: float) -> float:
+    """Bytes per token on one of `tp` devices."""
+    return sum(k.bytes_per_token for k in cost.kept(KINDS[name], tp, kv_bytes))
+
+
 @attentions
 @pytest.mark.parametrize("tp", [1, 2, 4, 8])
 def test_work_divides_over_devices_and_never_vanishes(name: str, tp: int) -> None:
     cost = plugins.load("sim.perf.attentions", name)()
-    whole, part = (cost.work(KINDS[name], n, 2.0) for n in (1, tp))
+    (whole, *_), (part, *_) = (cost.work(KINDS[name], n, 2.0) for n in (1, tp))
     assert part.flops_per_context == pytest.approx(whole.flops_per_context / tp)
     assert part.flops_per_pair == pytest.approx(whole.flops_per_pair / tp)
     assert whole.bytes_per_context / tp <= part.bytes_per_context <= whole.bytes_per_context
-    assert part.kv_bytes_per_token * tp >= whole.kv_bytes_per_token
+    assert kept(cost, name, tp, 2.0) * tp >= kept(cost, name, 1, 2.0)
     assert part.cap_tokens == whole.cap_tokens
 
 
@@ -139,8 +144,8 @@ def test_matrices_of_all_devices_hold_at_least_the_whole(name: str, tp: int) -> 
 @attentions
 def test_halving_the_cache_format_halves_its_bytes(name: str) -> None:
     cost = plugins.load("sim.perf.attentions", name)()
-    two, one = (cost.work(KINDS[name], 1, b) for b in (2.0, 1.0))
-    assert one.kv_bytes_per_token == two.kv_bytes_per_token / 2
+    (two, *_), (one, *_) = (cost.work(KINDS[name], 1, b) for b in (2.0, 1.0))
+    assert kept(cost, name, 1, 1.0) == kept(cost, name, 1, 2.0) / 2
     assert one.bytes_per_context == two.bytes_per_context / 2
     assert one.flops_per_pair == two.flops_per_pair
 

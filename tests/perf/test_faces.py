@@ -13,8 +13,9 @@ from helpers import planned, serving
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sim.perf.price_list import Shapes
 from sim.perf.shape import StepShape, capped_pairs, pairs
-from sim.perf.step_timer import VECTOR_FROM, Shapes, StepTimer, run_of
+from sim.perf.step_timer import VECTOR_FROM, StepTimer, run_of
 
 TOKENS = 64
 MACHINES: dict[str, tuple[str, str, Any]] = {
@@ -72,8 +73,8 @@ CHUNKS = st.lists(st.tuples(st.integers(0, 20_000), st.integers(1, TOKENS // 8))
 
 def columns(steps: Sequence[Sequence[StepShape]]) -> Shapes:
     """Steps of ranks as columns shaped (steps, ranks)."""
-    plain = ("decodes", "context_tokens", "prefill_tokens", "prefill_pairs", "prefill_kv_tokens",
-             "sampled")  # fmt: skip
+    plain = ("decodes", "context_tokens", "prefills", "prefill_tokens", "prefill_pairs",
+             "prefill_kv_tokens", "sampled")  # fmt: skip
     out = {n: np.array([[getattr(s, n) for s in ranks] for ranks in steps]) for n in plain}
     for i in (0, 1):
         for name, field in (("capped", "capped_tokens"), ("capped_pairs", "capped_pairs")):

@@ -105,7 +105,7 @@ def test_tensor_parallelism_divides_the_time_to_read_the_weights(model: str) -> 
         timer = pool.settings.timer.compile(pool.tasks[0])
         column = {
             "decodes": 1, "context_tokens": 100, "sampled": 1, "capped_1": 0, "capped_2": 0,
-            "prefill_tokens": 0, "prefill_pairs": 0, "prefill_kv_tokens": 0,
+            "prefills": 0, "prefill_tokens": 0, "prefill_pairs": 0, "prefill_kv_tokens": 0,
             "capped_pairs_1": 0, "capped_pairs_2": 0,
         }  # fmt: skip
         causes = timer.breakdown({k: np.array([[v]]) for k, v in column.items()})

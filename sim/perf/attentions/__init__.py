@@ -15,8 +15,14 @@ from sim.plugins import load
 
 @dataclass(frozen=True, slots=True)
 class AttentionWork:
-    """Work of one layer's attention on one device, per unit of what the engine counts."""
+    """One kind of work of a layer's attention on one device, per unit of what the engine counts."""
 
+    kernel: str
+    """What does it: `grouped`, `latent` (kernels that were measured) or `stream` (anything else:
+    the slower of its arithmetic and its traffic)."""
+    attention: Attention
+    tp: int
+    """Devices that share the heads."""
     flops_per_context: float
     """Decode: operations per token attended to."""
     bytes_per_context: float
@@ -29,10 +35,21 @@ class AttentionWork:
     """Prefill: operations to rebuild one key and value of an earlier chunk (latent attention)."""
     bytes_per_key: float
     """Prefill: bytes read per key."""
-    kv_bytes_per_token: float
-    """KV cache that one token occupies."""
     cap_tokens: int | None
     """Most tokens that one query attends to; None = all."""
+    flops_per_token: float = 0.0
+    """Prefill: operations per token that do not depend on its context (a state's update)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What one layer keeps of a sequence on one device."""
+
+    bytes_per_token: float
+    cap_tokens: int | None
+    """Most tokens that are kept (a sliding window); None = all."""
+    bytes_per_sequence: float = 0.0
+    """A state that does not grow."""
 
 
 class AttentionCost(Protocol):
@@ -41,12 +58,16 @@ class AttentionCost(Protocol):
     def matrices(self, attention: Attention, hidden: int, tp: int) -> dict[str, tuple[int, int]]:
         """Weight matrices on one of `tp` devices, name → (inputs, outputs)."""
 
-    def work(self, attention: Attention, tp: int, kv_bytes: float) -> AttentionWork:
+    def work(self, attention: Attention, tp: int, kv_bytes: float) -> tuple[AttentionWork, ...]:
         """Work on one of `tp` devices; `kv_bytes` per element of the cache."""
+
+    def kept(self, attention: Attention, tp: int, kv_bytes: float) -> tuple[Kept, ...]:
+        """What a sequence occupies on one of `tp` devices."""
 
 
 def cost_of(attention: Attention) -> AttentionCost:
     """The cost model of a catalog attention, found by its class name."""
-    kind = type(attention).__name__.removesuffix("Attention").lower()
+    words = type(attention).__name__.removesuffix("Attention")
+    kind = "".join(f"_{c.lower()}" if c.isupper() else c for c in words).removeprefix("_")
     cost: AttentionCost = load("sim.perf.attentions", kind)()
     return cost

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from sim.catalog.counting import attention_matrices
 from sim.catalog.model import LatentAttention
-from sim.perf.attentions import AttentionWork
+from sim.perf.attentions import AttentionWork, Kept
 from sim.perf.attentions.grouped import ACTIVATION_BYTES
 
 
@@ -30,17 +30,26 @@ class Latent:
                 local[name] = (inputs, outputs)
         return local
 
-    def work(self, attention: LatentAttention, tp: int, kv_bytes: float) -> AttentionWork:
+    def work(
+        self, attention: LatentAttention, tp: int, kv_bytes: float
+    ) -> tuple[AttentionWork, ...]:
         """Operations per pair: absorbed 2·(kv_lora + rope) + 2·kv_lora a head, else the head's."""
         a, heads = attention, attention.q_heads // tp
         latent = a.kv_lora + a.rope_dim
-        return AttentionWork(
+        work = AttentionWork(
+            kernel="latent",
+            attention=attention,
+            tp=tp,
             flops_per_context=2.0 * heads * (latent + a.kv_lora),
             bytes_per_context=latent * kv_bytes,
             bytes_per_sequence=heads * (latent + a.kv_lora) * ACTIVATION_BYTES + latent * kv_bytes,
             flops_per_pair=2.0 * heads * (a.nope_dim + a.rope_dim + a.v_dim),
             flops_per_cached_key=2.0 * a.kv_lora * heads * (a.nope_dim + a.v_dim),
             bytes_per_key=latent * kv_bytes,
-            kv_bytes_per_token=latent * kv_bytes,
             cap_tokens=None,
         )
+        return (work,)
+
+    def kept(self, attention: LatentAttention, tp: int, kv_bytes: float) -> tuple[Kept, ...]:
+        """One latent and its positional part, on every device."""
+        return (Kept((attention.kv_lora + attention.rope_dim) * kv_bytes, None),)

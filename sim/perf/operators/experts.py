@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sim.catalog.model import MoeFfn
+from sim.perf.layer_work import Routed
 from sim.perf.operators.gemm import Gemm, Tokens
 
 
@@ -14,20 +14,19 @@ def touched(experts: int, top_k: int, tokens: Tokens) -> Tokens:
     return experts * (1.0 - (1.0 - top_k / experts) ** tokens)
 
 
-def experts_seconds(
-    gemm: Gemm, ffn: MoeFfn, hidden: int, tokens: Tokens, *, parallel: int, tp: int
-) -> Tokens:
-    """Grouped products of the experts that one of `parallel` groups holds, each cut over `tp`.
+def experts_seconds(gemm: Gemm, routed: Routed, tokens: Tokens) -> Tokens:
+    """Grouped products of the experts that one of `parallel` groups holds, each cut over devices.
 
     `tokens` are all tokens of the step; this device gets 1/parallel of their choices and reads the
     weights of those of its experts that any token chose.
     """
+    ffn = routed.ffn
     matrices = 3 if ffn.gated else 2
-    weights = matrices * hidden * (ffn.width / tp)
-    choices = tokens * ffn.top_k / parallel
-    read = touched(ffn.experts, ffn.top_k, tokens) / parallel
+    weights = matrices * routed.hidden * routed.width
+    choices = tokens * ffn.top_k / routed.parallel
+    read = touched(ffn.experts, ffn.top_k, tokens) / routed.parallel
     flops = 2.0 * choices * weights
-    activations = choices * (2 * hidden + matrices * ffn.width / tp) * gemm.activation_bytes
+    activations = choices * (2 * routed.hidden + matrices * routed.width) * gemm.activation_bytes
     traffic = read * weights * gemm.weight_bytes + activations
     once = np.maximum(
         np.maximum(flops / gemm.flops_per_s, traffic / gemm.bytes_per_s), 2 * gemm.launch_s

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sim.perf.step_timer import StageTables, TableTimer
+from sim.perf.price_list import HostTables, StageTables
+from sim.perf.step_timer import TableTimer
 from sim.perf.task import PriceTask
 from sim.settings import settings
 from sim.units import Duration
@@ -18,19 +20,24 @@ class Constant:
     token_s: Duration = 0.0
 
     def compile(self, task: PriceTask) -> TableTimer:
-        """One stage whose only cost is by tokens; with stages, each takes an equal part."""
-        stages, ranks = task.spread.stages, task.spread.ranks
+        """Stages of equal length; the fixed part of the first is host time."""
+        stages = task.spread.stages
         tokens = np.arange(task.max_rank_tokens + 1, dtype=np.float64)
-        nothing = np.zeros(task.max_rank_tokens + 1)
-        stage = StageTables(
-            linear=tokens * (self.token_s / stages),
+        once = self.step_s / stages
+        first = self._stage(task, tokens * (self.token_s / stages))
+        later = self._stage(task, tokens * (self.token_s / stages) + once)
+        host = HostTables.constant(once, task.max_sampled)
+        tables = (first, *(later,) * (stages - 1))
+        return TableTimer(caps=task.caps(), tables=tables, host=host)
+
+    def _stage(self, task: PriceTask, linear: NDArray[np.float64]) -> StageTables:
+        return StageTables(
+            linear=linear,
             head=np.zeros(task.max_sampled + 1),
-            experts=np.zeros(ranks * task.max_rank_tokens + 1),
-            collective=nothing,
-            host_s=self.step_s / stages,
+            experts=np.zeros(task.spread.ranks * task.max_rank_tokens + 1),
+            collective=np.zeros(task.max_rank_tokens + 1),
             attention=(),
         )
-        return TableTimer(caps=task.caps(), tables=(stage,) * stages)
 
     def assumptions(self, task: PriceTask) -> list[dict[str, str]]:
         """The two figures, which the scenario states."""

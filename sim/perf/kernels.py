@@ -1,0 +1,39 @@
+"""What turns the work of a layer into seconds on a GPU: the seam of layouts and efficiencies."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.catalog.formats import Format
+from sim.perf.attentions import AttentionWork
+from sim.perf.layer_work import Routed
+
+Array = NDArray[np.float64]
+
+
+class Kernels(Protocol):
+    """Seconds of every kind of kernel on one GPU, as arrays over whole numbers of tokens.
+
+    0 where there are no tokens.
+    """
+
+    def product_s(self, tokens: Array, inputs: int, outputs: int, fmt: Format) -> Array:
+        """(tokens × inputs) by (inputs × outputs), with weights in `fmt`."""
+
+    def pass_s(self, tokens: Array, numbers: float) -> Array:
+        """One elementwise kernel that moves `numbers` activations per token."""
+
+    def routed_s(self, tokens: Array, routed: Routed) -> Array:
+        """The routed experts of one layer on the slowest device; `tokens` of all ranks."""
+
+    def decode_s(self, work: AttentionWork, batch: Array) -> tuple[Array, Array, Array]:
+        """(floor, base, key) by decoding sequences: max(floor, base + context · key)."""
+
+    def prefill_s(
+        self, work: AttentionWork, tokens: Array
+    ) -> tuple[Array, Array, Array, Array, float]:
+        """(base, pair, cached, key, chunk) by prompt tokens: base + chunks · chunk +
+        max(pairs · pair + (keys − tokens) · cached, keys · key)."""

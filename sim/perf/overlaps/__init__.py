@@ -1,0 +1,21 @@
+"""How work overlaps inside a step, one way a file. An overlap is its settings; `streams(task)` says
+which kinds of work run side by side and how much each slows the other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from sim.perf.price_list import Streams
+
+if TYPE_CHECKING:
+    from sim.perf.task import PriceTask
+
+
+class Overlap(Protocol):
+    """What every file here provides."""
+
+    def streams(self, task: PriceTask) -> Streams | None:
+        """The streams of a step, or None when everything runs one after the other."""
+
+    def assumptions(self, task: PriceTask) -> list[dict[str, str]]:
+        """Figures of interference that the prices lean on: what, value, source."""
