@@ -81,6 +81,18 @@ class Config:
             raise self.wrong(key, "a group of keys")
         return Config(f"{self.file}: '{key}'", value)
 
+    def sections(self, key: str) -> list[Config]:
+        """The list of groups of keys under `key`, each a Config whose messages say which it is."""
+        items = self._items(key, dict, "a list of groups of keys")
+        return [Config(f"{self.file}: '{key}' {i}", item) for i, item in enumerate(items)]
+
+    def number(self, key: str) -> float:
+        """The positive number under `key`."""
+        value = self.values.get(key)
+        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+            raise self.wrong(key, "a positive number")
+        return float(value)
+
     def _items(self, key: str, kind: type, expected: str) -> list[Any]:
         value = self.values[key] if self.has(key) else []
         if not isinstance(value, list):

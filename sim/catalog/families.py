@@ -1,127 +1,48 @@
-"""What the keys of each family's `config.json` mean for its layers.
-
-An absent key takes the value that its absence means in `transformers` (no `num_key_value_heads`:
-one per head); where families differ in that, the key is required.
-"""
+"""What the keys of each family's `config.json` mean for its layers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from sim.catalog.config import Config
-from sim.catalog.model import (
-    Attention,
-    DenseFfn,
-    Ffn,
-    GroupedAttention,
-    LatentAttention,
-    Layer,
-    MoeFfn,
+from sim.catalog.attention import Attention, GroupedAttention
+from sim.catalog.blocks import (
+    deepseek_ffns,
+    dense_ffn,
+    grouped_attention,
+    latent_attention,
+    layer_windows,
+    mixed,
+    moe_ffn,
+    stack,
 )
-
-# --- attention ---------------------------------------------------------------------------------
-
-
-def _grouped(
-    config: Config,
-    *,
-    window: int | None = None,
-    qkv_bias: bool = False,
-    o_bias: bool = False,
-    qk_norm: bool = False,
-    sinks: bool = False,
-) -> GroupedAttention:
-    heads = config.whole("num_attention_heads")
-    hidden = config.whole("hidden_size")
-    kv_heads = config.whole("num_key_value_heads", default=heads)
-    if heads % kv_heads:
-        raise config.wrong("num_key_value_heads", f"a divisor of the {heads} attention heads")
-    if not config.has("head_dim") and hidden % heads:
-        raise config.wrong("head_dim", f"a whole number, as {hidden} / {heads} is none")
-    head_dim = config.whole("head_dim", default=hidden // heads)
-    return GroupedAttention(heads, kv_heads, head_dim, window, qkv_bias, o_bias, qk_norm, sinks)
-
-
-def _latent(config: Config) -> LatentAttention:
-    if config.flag("attention_bias", default=False):
-        raise config.wrong("attention_bias", "false: biases of latent attention are not modelled")
-    if config.has("sliding_window"):
-        raise config.wrong("sliding_window", "none: latent attention is modelled without windows")
-    return LatentAttention(
-        q_heads=config.whole("num_attention_heads"),
-        q_lora=config.whole("q_lora_rank") if config.has("q_lora_rank") else None,
-        kv_lora=config.whole("kv_lora_rank"),
-        nope_dim=config.whole("qk_nope_head_dim"),
-        rope_dim=config.whole("qk_rope_head_dim"),
-        v_dim=config.whole("v_head_dim"),
-    )
-
-
-def _windows(config: Config, by_rule: Callable[[int], bool]) -> list[int | None]:
-    """Each layer's window: where `layer_types` says, else where the family's rule does."""
-    count = config.whole("num_hidden_layers")
-    used = config.flag("use_sliding_window", default=True)
-    window = config.whole("sliding_window") if used and config.has("sliding_window") else None
-    if not config.has("layer_types"):
-        return [window if by_rule(i) else None for i in range(count)]
-    types = config.words("layer_types")
-    odd = set(types) - {"full_attention", "sliding_attention"}
-    if len(types) != count or odd:
-        raise config.wrong(
-            "layer_types", f"{count} entries, each 'full_attention' or 'sliding_attention'"
-        )
-    if used and window is None and "sliding_attention" in types:
-        raise config.wrong("sliding_window", "the size that 'sliding_attention' layers need")
-    return [window if t == "sliding_attention" else None for t in types]
-
-
-# --- feed-forward ------------------------------------------------------------------------------
-
-
-def _dense(config: Config) -> DenseFfn:
-    return DenseFfn(config.whole("intermediate_size"), bias=config.flag("mlp_bias", default=False))
-
-
-def _moe(config: Config, width_key: str, *, bias: bool = False, choice: str = "greedy") -> MoeFfn:
-    """The experts; `choice` is how they are chosen where `topk_method` does not say."""
-    experts = config.whole("num_experts", "num_local_experts", "n_routed_experts")
-    top_k = config.whole("num_experts_per_tok", "experts_per_token")
-    if top_k > experts:
-        key = "num_experts_per_tok" if config.has("num_experts_per_tok") else "experts_per_token"
-        raise config.wrong(key, f"at most the {experts} experts")
-    width = config.whole(width_key)
-    shared = config.whole("n_shared_experts", default=0, least=0)
-    corrected = config.word("topk_method", default=choice) == "noaux_tc"
-    return MoeFfn(experts, top_k, width, shared * width, bias=bias, router_bias=corrected)
-
-
-# --- families ----------------------------------------------------------------------------------
-
-
-def _stack(attention: list[Attention], ffn: list[Ffn]) -> tuple[Layer, ...]:
-    return tuple(Layer(a, f) for a, f in zip(attention, ffn, strict=True))
+from sim.catalog.config import Config
+from sim.catalog.ffn import DenseFfn
+from sim.catalog.hybrids import deepseek_v32, nemotron_h, nemotron_nas, qwen3_next
+from sim.catalog.model import Layer
 
 
 def _llama(config: Config) -> tuple[Layer, ...]:
     if config.has("sliding_window") and not config.has("layer_types"):
         raise config.wrong("sliding_window", "'layer_types' to say in which layers it holds")
     bias = config.flag("attention_bias", default=False)
-    windows = _windows(config, lambda _: False)
-    return _stack(
-        [_grouped(config, window=w, qkv_bias=bias, o_bias=bias) for w in windows],
-        [_dense(config)] * len(windows),
+    windows = layer_windows(config, lambda _: False)
+    return stack(
+        [grouped_attention(config, window=w, qkv_bias=bias, o_bias=bias) for w in windows],
+        [dense_ffn(config)] * len(windows),
     )
 
 
 def _mistral(config: Config) -> tuple[Layer, ...]:
-    windows = _windows(config, lambda _: True)
-    return _stack([_grouped(config, window=w) for w in windows], [_dense(config)] * len(windows))
+    windows = layer_windows(config, lambda _: True)
+    return stack(
+        [grouped_attention(config, window=w) for w in windows], [dense_ffn(config)] * len(windows)
+    )
 
 
 def _mixtral(config: Config) -> tuple[Layer, ...]:
-    windows = _windows(config, lambda _: True)
-    experts = _moe(config, "intermediate_size")
-    return _stack([_grouped(config, window=w) for w in windows], [experts] * len(windows))
+    windows = layer_windows(config, lambda _: True)
+    experts = moe_ffn(config, "intermediate_size")
+    return stack([grouped_attention(config, window=w) for w in windows], [experts] * len(windows))
 
 
 def _qwen_windows(config: Config) -> list[int | None]:
@@ -132,14 +53,14 @@ def _qwen_windows(config: Config) -> list[int | None]:
     first = 0
     if not config.has("layer_types"):
         first = config.whole("max_window_layers", least=0)
-    return _windows(config, lambda i: i >= first)
+    return layer_windows(config, lambda i: i >= first)
 
 
 def _qwen2(config: Config) -> tuple[Layer, ...]:
     windows = _qwen_windows(config)
-    return _stack(
-        [_grouped(config, window=w, qkv_bias=True) for w in windows],
-        [_dense(config)] * len(windows),
+    return stack(
+        [grouped_attention(config, window=w, qkv_bias=True) for w in windows],
+        [dense_ffn(config)] * len(windows),
     )
 
 
@@ -147,14 +68,14 @@ def _qwen3_attention(config: Config) -> list[Attention]:
     config.whole("head_dim")  # often not hidden / heads, so required
     bias = config.flag("attention_bias", default=False)
     return [
-        _grouped(config, window=w, qkv_bias=bias, o_bias=bias, qk_norm=True)
+        grouped_attention(config, window=w, qkv_bias=bias, o_bias=bias, qk_norm=True)
         for w in _qwen_windows(config)
     ]
 
 
 def _qwen3(config: Config) -> tuple[Layer, ...]:
     attention = _qwen3_attention(config)
-    return _stack(attention, [_dense(config)] * len(attention))
+    return stack(attention, [dense_ffn(config)] * len(attention))
 
 
 def _qwen3_moe(config: Config) -> tuple[Layer, ...]:
@@ -163,37 +84,18 @@ def _qwen3_moe(config: Config) -> tuple[Layer, ...]:
     step = config.whole("decoder_sparse_step", default=1)
     dense = set(config.wholes("mlp_only_layers"))
     sparse = [(i + 1) % step == 0 and i not in dense for i in range(len(attention))]
-    return _stack(attention, _mixed(config, sparse))
+    return stack(attention, mixed(config, sparse))
 
 
 def _deepseek_v2(config: Config) -> tuple[Layer, ...]:
-    return _deepseek(config, choice="greedy")
+    ffns = deepseek_ffns(config, choice="greedy")
+    return stack([latent_attention(config)] * len(ffns), ffns)
 
 
 def _deepseek_v3(config: Config) -> tuple[Layer, ...]:
     """V3's router always corrects its choice by a bias per expert (arXiv 2412.19437, §2.1.2)."""
-    return _deepseek(config, choice="noaux_tc")
-
-
-def _deepseek(config: Config, choice: str) -> tuple[Layer, ...]:
-    """Experts in every `moe_layer_freq`-th layer from `first_k_dense_replace` on."""
-    count = config.whole("num_hidden_layers")
-    sparse = [False] * count
-    if config.has("n_routed_experts"):
-        first = config.whole("first_k_dense_replace", least=0)
-        step = config.whole("moe_layer_freq", default=1)
-        sparse = [i >= first and i % step == 0 for i in range(count)]
-    return _stack([_latent(config)] * count, _mixed(config, sparse, choice))
-
-
-def _mixed(config: Config, sparse: list[bool], choice: str = "greedy") -> list[Ffn]:
-    """Experts where `sparse`, dense elsewhere; keys of a kind that does not occur go unread."""
-    experts = None
-    if any(sparse):
-        experts = _moe(config, "moe_intermediate_size", choice=choice)
-    dense = None if all(sparse) else _dense(config)
-    chosen = [experts if s else dense for s in sparse]
-    return [ffn for ffn in chosen if ffn is not None]
+    ffns = deepseek_ffns(config, choice="noaux_tc")
+    return stack([latent_attention(config)] * len(ffns), ffns)
 
 
 def _gpt_oss(config: Config) -> tuple[Layer, ...]:
@@ -201,12 +103,40 @@ def _gpt_oss(config: Config) -> tuple[Layer, ...]:
     config.whole("head_dim")  # not hidden / heads, so required
     config.whole("sliding_window")
     bias = config.flag("attention_bias", default=True)
-    windows = _windows(config, lambda i: i % 2 == 0)
-    experts = _moe(config, "intermediate_size", bias=True)
-    return _stack(
-        [_grouped(config, window=w, qkv_bias=bias, o_bias=bias, sinks=True) for w in windows],
+    windows = layer_windows(config, lambda i: i % 2 == 0)
+    experts = moe_ffn(config, "intermediate_size", bias=True)
+    return stack(
+        [
+            grouped_attention(config, window=w, qkv_bias=bias, o_bias=bias, sinks=True)
+            for w in windows
+        ],
         [experts] * len(windows),
     )
+
+
+def _bloom(config: Config) -> tuple[Layer, ...]:
+    """Multi-head attention and an ungated feed-forward of four times the width, biases everywhere
+    (arXiv 2211.05100)."""
+    heads = config.whole("num_attention_heads", "n_head")
+    hidden = config.whole("hidden_size", "n_embed")
+    if hidden % heads:
+        raise config.wrong("num_attention_heads", f"a divisor of the hidden size {hidden}")
+    attention = GroupedAttention(heads, heads, hidden // heads, qkv_bias=True, o_bias=True)
+    count = config.whole("num_hidden_layers", "n_layer")
+    ffn = DenseFfn(4 * hidden, gated=False, bias=True)
+    return stack([attention] * count, [ffn] * count)
+
+
+def _opt(config: Config) -> tuple[Layer, ...]:
+    """Multi-head attention and an ungated feed-forward of `ffn_dim` (arXiv 2205.01068)."""
+    hidden = config.whole("hidden_size")
+    if config.whole("word_embed_proj_dim", default=hidden) != hidden:
+        raise config.wrong("word_embed_proj_dim", f"the hidden size, {hidden}")
+    bias = config.flag("enable_bias", default=True)
+    attention = grouped_attention(config, qkv_bias=bias, o_bias=bias)
+    count = config.whole("num_hidden_layers")
+    ffn = DenseFfn(config.whole("ffn_dim"), gated=False, bias=bias)
+    return stack([attention] * count, [ffn] * count)
 
 
 FAMILIES: dict[str, Callable[[Config], tuple[Layer, ...]]] = {
@@ -219,6 +149,15 @@ FAMILIES: dict[str, Callable[[Config], tuple[Layer, ...]]] = {
     "deepseek_v2": _deepseek_v2,
     "deepseek_v3": _deepseek_v3,
     "kimi_k2": _deepseek_v3,
+    "deepseek_v32": deepseek_v32,
     "gpt_oss": _gpt_oss,
+    "bloom": _bloom,
+    "opt": _opt,
+    "nemotron_h": nemotron_h,
+    "nemotron-nas": nemotron_nas,
+    "qwen3_next": qwen3_next,
 }
 """The layers that a config describes, by its `model_type`."""
+
+TIED_BY_DEFAULT = frozenset({"bloom", "opt"})
+"""Families whose head is the embedding unless `tie_word_embeddings` says otherwise."""

@@ -1,70 +1,53 @@
-"""What a number format is: exact bits per element, and which matrix units it runs on."""
+"""Number formats by name: exact bits per element, and which matrix units they run on."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sim.catalog.format_parser import PATTERNS, parse_format
+from sim.catalog.format_table import TABLE
+from sim.catalog.number_format import Format, Scale
 from sim.errors import ScenarioError, suggest
 
 if TYPE_CHECKING:  # a GPU file is checked against the formats below, so the import goes one way
     from sim.catalog.gpu import Gpu
 
+__all__ = [
+    "COMPUTE_KEYS",
+    "FORMATS",
+    "PATTERNS",
+    "Format",
+    "Scale",
+    "compute_peak",
+    "format_names",
+    "load_format",
+]
 
-@dataclass(frozen=True, slots=True)
-class Format:
-    """A number format of weights, activations or KV."""
+FORMATS: dict[str, Format] = {f.name: f for f in TABLE}
+"""Every named format."""
 
-    name: str
-    bits: float
-    """Bits per element, the share of block scales included."""
-    compute: str
-    """The key of `Gpu.flops_per_s` under which multiplications of two such operands run."""
-    source: str
-
-    @property
-    def bytes_per_element(self) -> float:
-        """Bytes per element, the share of block scales included: bits ÷ 8."""
-        return self.bits / 8
-
-
-_IEEE = "IEEE 754"
-_OCP8 = "OCP 8-bit Floating Point Specification 1.0 (E4M3, E5M2); scales per tensor are not counted"
-_MX = "OCP Microscaling Formats 1.0, arXiv 2310.10537: an 8-bit scale for 32 elements"
-_INT = "plain integers; scales per channel or group are not counted"
-
-_TABLE: tuple[Format, ...] = (
-    Format("fp32", 32.0, "fp32", _IEEE),
-    Format("bf16", 16.0, "bf16", "bfloat16: the upper half of IEEE single"),
-    Format("fp16", 16.0, "fp16", _IEEE),
-    Format("fp8", 8.0, "fp8", _OCP8),
-    Format("int8", 8.0, "int8", _INT),
-    Format("int4", 4.0, "int4", _INT),
-    Format("fp4", 4.0, "fp4", "E2M1 without block scales: a lower bound for MXFP4 and NVFP4"),
-    Format("mxfp8", 8.25, "fp8", _MX),
-    Format("mxfp6", 6.25, "fp6", _MX),
-    Format("mxfp4", 4.25, "fp4", _MX),
-    Format("mxint8", 8.25, "int8", _MX),
-    Format("nvfp4", 4.5, "fp4", "NVIDIA NVFP4: an 8-bit (E4M3) scale for 16 elements of E2M1"),
-)
-
-FORMATS: dict[str, Format] = {f.name: f for f in _TABLE}
-"""Every format by name."""
-
-COMPUTE_KEYS: frozenset[str] = frozenset(f.compute for f in _TABLE)
+COMPUTE_KEYS: frozenset[str] = frozenset(f.compute for f in TABLE)
 """The keys that a GPU's `flops_per_s` may have."""
 
 
 def format_names() -> tuple[str, ...]:
-    """The formats a scenario may name, sorted."""
+    """The formats a scenario may name, sorted; it may also write one out (`PATTERNS`)."""
     return tuple(sorted(FORMATS))
 
 
 def load_format(name: str) -> Format:
-    """The format called `name`, in any case; ScenarioError, with a suggestion, on a typo."""
-    found = FORMATS.get(name.strip().lower())
+    """The format called `name`, in any case, or written out (`int5_g64`, `bits(0.8)`).
+
+    Raises ScenarioError, with a suggestion, on a typo.
+    """
+    found = FORMATS.get(name.strip().lower()) or parse_format(name)
     if found is None:
-        raise ScenarioError(f"number format '{name}' is not known{suggest(name, FORMATS)}")
+        forms = ", ".join(PATTERNS)
+        near = suggest(name, FORMATS)
+        raise ScenarioError(
+            f"number format '{name}' is not known{near}{'' if near.endswith('?') else ';'} "
+            f"or write one out: {forms}"
+        )
     return found
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sim.catalog import files
 from sim.catalog.config import Config, read_config
-from sim.catalog.families import FAMILIES
+from sim.catalog.families import FAMILIES, TIED_BY_DEFAULT
 from sim.catalog.model import Model
 from sim.catalog.quantization import published_formats
 from sim.errors import ScenarioError, suggest
@@ -23,6 +23,11 @@ _UNMODELLED = (
     "text_config",
     "vision_config",
 )
+_MODELLED_IN = {
+    "index_topk": {"deepseek_v32"},
+    "moe_latent_size": {"nemotron_h", "deepseek_v3"},
+}
+"""The families that do model such a key; Kimi-K2 with a latent is DeepseekV3ForCausalLM."""
 _ARCHITECTURES = {
     "LlamaForCausalLM": "llama",
     "MistralForCausalLM": "mistral",
@@ -32,7 +37,13 @@ _ARCHITECTURES = {
     "Qwen3MoeForCausalLM": "qwen3_moe",
     "DeepseekV2ForCausalLM": "deepseek_v2",
     "DeepseekV3ForCausalLM": "deepseek_v3",
+    "DeepseekV32ForCausalLM": "deepseek_v32",
     "GptOssForCausalLM": "gpt_oss",
+    "BloomForCausalLM": "bloom",
+    "OPTForCausalLM": "opt",
+    "NemotronHForCausalLM": "nemotron_h",
+    "DeciLMForCausalLM": "nemotron-nas",
+    "Qwen3NextForCausalLM": "qwen3_next",
 }
 
 
@@ -48,16 +59,16 @@ def read_model(path: Path) -> Model:
     name = file.resolve().parent.name if file.name == "config.json" else file.stem
     family = _family(config)
     for key in _UNMODELLED:
-        if config.has(key):
+        if config.has(key) and family not in _MODELLED_IN.get(key, ()):
             raise config.wrong(key, "none, as models with it are not modelled")
     weights, experts = published_formats(config)
     return Model(
         name=name,
-        hidden=config.whole("hidden_size"),
+        hidden=config.whole("hidden_size", "n_embed"),
         vocab=config.whole("vocab_size"),
         layers=FAMILIES[family](config),
-        tied_embeddings=config.flag("tie_word_embeddings", default=False),
-        max_context_tokens=config.whole("max_position_embeddings"),
+        tied_embeddings=config.flag("tie_word_embeddings", default=family in TIED_BY_DEFAULT),
+        max_context_tokens=config.whole("max_position_embeddings", "seq_length"),
         source=given.word("_source", default=given.file),
         weight_format=weights,
         expert_format=experts,

@@ -1,7 +1,7 @@
 """What a model is: its layers as dimensions, and where to get one.
 
 Parameter counts and KV bytes follow from the dimensions (`sim.catalog.counting`); nothing is
-typed in twice.
+typed in twice. The kinds of attention and feed-forward are in `attention.py` and `ffn.py`.
 """
 
 from __future__ import annotations
@@ -12,82 +12,57 @@ from functools import cache
 from pathlib import Path
 
 from sim.catalog import files
+from sim.catalog.attention import (
+    Attention,
+    GatedDeltaAttention,
+    GroupedAttention,
+    LatentAttention,
+    NoAttention,
+    SparseLatentAttention,
+    StateSpaceAttention,
+)
+from sim.catalog.ffn import DenseFfn, Ffn, MoeFfn, NoFfn
 
-
-@dataclass(frozen=True, slots=True)
-class GroupedAttention:
-    """Multi-head, grouped-query or multi-query attention (MHA: kv_heads = q_heads)."""
-
-    q_heads: int
-    kv_heads: int
-    head_dim: int
-    window_tokens: int | None = None
-    """Sliding window: a token attends to at most this many; None = full."""
-    qkv_bias: bool = False
-    o_bias: bool = False
-    qk_norm: bool = False
-    """RMS norm over each head of q and k (Qwen3)."""
-    sinks: bool = False
-    """One learned sink logit per head (gpt-oss)."""
-
-
-@dataclass(frozen=True, slots=True)
-class LatentAttention:
-    """Multi-head latent attention (DeepSeek-V2): keys and values share one compressed latent."""
-
-    q_heads: int
-    q_lora: int | None
-    """Rank of the query's compression; None = uncompressed queries."""
-    kv_lora: int
-    nope_dim: int
-    """Per-head dimensions without position."""
-    rope_dim: int
-    """Dimensions with position, shared by all heads for keys."""
-    v_dim: int
-    window_tokens: None = None
-
-
-@dataclass(frozen=True, slots=True)
-class DenseFfn:
-    """A feed-forward layer. Gated (SwiGLU) has three matrices, ungated two."""
-
-    width: int
-    gated: bool = True
-    bias: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class MoeFfn:
-    """A mixture of experts: `top_k` of `experts` per token plus `shared` experts for all."""
-
-    experts: int
-    top_k: int
-    width: int
-    """Intermediate width of one routed expert."""
-    shared_width: int = 0
-    """Summed intermediate width of the shared experts; 0 = none."""
-    gated: bool = True
-    bias: bool = False
-    """Biases on expert matrices and router (gpt-oss)."""
-    router_bias: bool = False
-    """A correction bias per expert in the router (DeepSeek-V3)."""
-
-
-Attention = GroupedAttention | LatentAttention
-Ffn = DenseFfn | MoeFfn
+__all__ = [
+    "Attention",
+    "DenseFfn",
+    "Ffn",
+    "GatedDeltaAttention",
+    "GroupedAttention",
+    "LatentAttention",
+    "Layer",
+    "Model",
+    "MoeFfn",
+    "NoAttention",
+    "NoFfn",
+    "SparseLatentAttention",
+    "StateSpaceAttention",
+    "load_model",
+    "model_names",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One transformer block: attention, then feed-forward, each behind an RMS norm."""
+    """One block: attention, then feed-forward, each behind a norm; either may be none.
+
+    The last three describe repeated layers (mixture of recursions, arXiv 2507.10524); a plain
+    layer leaves them alone.
+    """
 
     attention: Attention
     ffn: Ffn
+    token_share: float = 1.0
+    """Fraction of the tokens that pass through this layer."""
+    kv_share: float = 1.0
+    """Fraction of the tokens whose KV this layer keeps: 0 where it reads an earlier layer's."""
+    shared_weights: bool = False
+    """Its weights are those of an earlier layer: read again, but not stored again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A decoder-only transformer, loaded from a Hugging Face `config.json`."""
+    """A decoder-only language model, loaded from a Hugging Face `config.json`."""
 
     name: str
     hidden: int
@@ -105,6 +80,9 @@ class Model:
     mtp_layers: int = 0
     """Multi-token-prediction layers that come with the weights, for drafting. They are not in
     `layers` and not in any count."""
+    streams: int = 1
+    """Parallel streams that every token is computed in (ParScale, arXiv 2505.10475): tokens per
+    step, KV and states times `streams`, weights once."""
 
     @property
     def layer_counts(self) -> dict[Layer, int]:

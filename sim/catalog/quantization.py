@@ -25,10 +25,22 @@ def published_formats(config: Config) -> tuple[str, str | None]:
         return "fp8", None
     if method == "mxfp4":
         return _DTYPES[dtype], "mxfp4"
-    if method in ("awq", "gptq") and block.whole("bits") in (4, 8):
-        return f"int{block.whole('bits')}", None
+    if method in ("awq", "gptq"):
+        return _integers(block, method), None
     raise block.wrong(
         "quant_method",
-        "fp8, fbgemm_fp8, mxfp4, or awq and gptq in 4 or 8 bits; take the group out and name "
-        "the format of the weights in the scenario",
+        "fp8, fbgemm_fp8, mxfp4, or awq and gptq with a group size or in 4 or 8 bits; take the "
+        "group out and name the format of the weights in the scenario",
     )
+
+
+def _integers(block: Config, method: str) -> str:
+    """`int4_g128`, with `_zp` where groups have a zero point: AWQ unless `zero_point` is false,
+    GPTQ if `sym` is false. Without a group size (or −1: one per column) scales are not counted."""
+    bits = block.whole("bits")
+    if block.has("group_size") and block.values["group_size"] != -1:
+        zero = block.flag("zero_point", True) if method == "awq" else not block.flag("sym", True)
+        return f"int{bits}_g{block.whole('group_size')}{'_zp' if zero else ''}"
+    if bits not in (4, 8):
+        raise block.wrong("bits", "4 or 8 where there is no 'group_size'")
+    return f"int{bits}"

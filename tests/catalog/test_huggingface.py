@@ -10,7 +10,19 @@ import pytest
 
 from sim.catalog.counting import total_params
 from sim.catalog.huggingface import architectures, read_model
-from sim.catalog.model import DenseFfn, GroupedAttention, LatentAttention, Model, MoeFfn
+from sim.catalog.model import (
+    DenseFfn,
+    GatedDeltaAttention,
+    GroupedAttention,
+    LatentAttention,
+    Layer,
+    Model,
+    MoeFfn,
+    NoAttention,
+    NoFfn,
+    SparseLatentAttention,
+    StateSpaceAttention,
+)
 from sim.errors import ScenarioError
 
 LLAMA: dict[str, Any] = {
@@ -56,6 +68,70 @@ GPT_OSS = LLAMA | {
     "num_local_experts": 16,
     "experts_per_token": 4,
     "sliding_window": 128,
+}
+DEEPSEEK_V32 = DEEPSEEK_V3 | {
+    "architectures": ["DeepseekV32ForCausalLM"],
+    "index_n_heads": 4,
+    "index_head_dim": 8,
+    "index_topk": 2048,
+}
+BLOOM: dict[str, Any] = {
+    "architectures": ["BloomForCausalLM"],
+    "n_embed": 64,
+    "n_layer": 4,
+    "num_attention_heads": 8,
+    "vocab_size": 1000,
+    "seq_length": 2048,
+}
+OPT = {k: v for k, v in LLAMA.items() if k not in ("num_key_value_heads", "intermediate_size")} | {
+    "architectures": ["OPTForCausalLM"],
+    "ffn_dim": 256,
+}
+NEMOTRON_H = LLAMA | {
+    "architectures": ["NemotronHForCausalLM"],
+    "hybrid_override_pattern": "M*E-",
+    "head_dim": 16,
+    "mamba_num_heads": 6,
+    "mamba_head_dim": 4,
+    "ssm_state_size": 8,
+    "n_groups": 2,
+    "conv_kernel": 4,
+    "n_routed_experts": 16,
+    "num_experts_per_tok": 4,
+    "moe_intermediate_size": 32,
+    "n_shared_experts": 1,
+    "moe_shared_expert_intermediate_size": 48,
+}
+QWEN3_NEXT = QWEN3_MOE | {
+    "architectures": ["Qwen3NextForCausalLM"],
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 16,
+    "linear_conv_kernel_dim": 4,
+    "shared_expert_intermediate_size": 48,
+}
+
+
+def searched_block(**changes: Any) -> dict[str, Any]:
+    """A block of `block_configs` as published, with parts of its attention or ffn changed."""
+    attention = {"n_heads_in_group": 4, "no_op": False, "replace_with_linear": False}
+    ffn = {"ffn_mult": 1.5, "no_op": False, "replace_with_linear": False}
+    return {
+        "attention": attention | changes.get("attention", {}),
+        "ffn": ffn | changes.get("ffn", {}),
+    }
+
+
+PUZZLE = LLAMA | {
+    "architectures": ["DeciLMForCausalLM"],
+    "hidden_size": 1024,
+    "block_configs": [
+        searched_block(),
+        searched_block(attention={"no_op": True, "n_heads_in_group": None}),
+        searched_block(ffn={"no_op": True, "ffn_mult": None}),
+        searched_block(attention={"n_heads_in_group": 8}, ffn={"ffn_mult": 0.5}),
+    ],
 }
 
 
@@ -234,6 +310,104 @@ def test_only_v3_corrects_its_router_by_a_bias(tmp_path: Path) -> None:
     assert experts(read(tmp_path, v2, topk_method="noaux_tc")).router_bias
 
 
+# --- bloom and opt -----------------------------------------------------------------------------
+
+
+def test_bloom_and_opt_are_ungated_have_biases_and_tie_their_embeddings(tmp_path: Path) -> None:
+    for config in (BLOOM, OPT):
+        model = read(tmp_path, config)
+        attention = grouped(model)
+        assert attention.kv_heads == attention.q_heads == 8
+        assert (attention.qkv_bias, attention.o_bias) == (True, True)
+        assert model.layers[0].ffn == DenseFfn(256, gated=False, bias=True)
+        assert (len(model.layers), model.hidden, model.max_context_tokens) == (4, 64, 2048)
+        assert model.tied_embeddings
+        assert not read(tmp_path, config, tie_word_embeddings=False).tied_embeddings
+
+
+# --- hybrids -----------------------------------------------------------------------------------
+
+
+def test_every_letter_of_the_pattern_is_a_layer_of_one_part(tmp_path: Path) -> None:
+    mamba, attention, moe, dense = read(tmp_path, NEMOTRON_H).layers
+    assert mamba == Layer(StateSpaceAttention(6, 4, 8, 2, 4), NoFfn())
+    assert attention == Layer(GroupedAttention(8, 2, 16), NoFfn())
+    assert moe.attention == dense.attention == NoAttention()
+    assert moe.ffn == MoeFfn(16, 4, 32, shared_width=48, gated=False, router_bias=True)
+    assert dense.ffn == DenseFfn(128, gated=False)
+
+
+def test_the_order_may_be_a_list_of_words_without_a_count(tmp_path: Path) -> None:
+    words = {"layers_block_type": ["mamba", "attention", "moe", "mlp"], "num_hidden_layers": None}
+    changes = words | {"hybrid_override_pattern": None}
+    assert read(tmp_path, NEMOTRON_H, **changes).layers == read(tmp_path, NEMOTRON_H).layers
+
+
+def test_a_latent_and_the_states_width_are_read(tmp_path: Path) -> None:
+    changes = {"moe_latent_size": 24, "mamba_ssm_cache_dtype": "bfloat16"}
+    mamba, _, moe, _ = read(tmp_path, NEMOTRON_H, **changes).layers
+    assert isinstance(moe.ffn, MoeFfn)
+    assert moe.ffn.latent == 24
+    assert isinstance(mamba.attention, StateSpaceAttention)
+    assert mamba.attention.state_bytes == 2.0
+
+
+def test_a_kinds_keys_are_only_needed_where_it_occurs(tmp_path: Path) -> None:
+    changes = {"hybrid_override_pattern": "*-*-", "mamba_num_heads": None, "n_routed_experts": None}
+    assert len(read(tmp_path, NEMOTRON_H, **changes).layers) == 4
+
+
+def test_kimi_with_a_latent_is_a_deepseek_with_a_latent(tmp_path: Path) -> None:
+    assert experts(read(tmp_path, DEEPSEEK_V3, moe_latent_size=16)).latent == 16
+
+
+def test_qwen3_next_attends_in_every_fourth_layer_with_a_gate(tmp_path: Path) -> None:
+    model = read(tmp_path, QWEN3_NEXT)
+    linear = GatedDeltaAttention(key_heads=2, value_heads=4, key_dim=8, value_dim=16, conv=4)
+    assert [layer.attention for layer in model.layers[:3]] == [linear] * 3
+    assert grouped(model, 3).output_gate
+    assert grouped(model, 3).qk_norm
+    assert experts(model).shared_width == 48
+    assert experts(model).shared_gate
+
+
+def test_v3_2_puts_an_indexer_before_the_latent(tmp_path: Path) -> None:
+    model = read(tmp_path, DEEPSEEK_V32)
+    latent = read(tmp_path, DEEPSEEK_V3).layers[0].attention
+    assert isinstance(latent, LatentAttention)
+    assert model.layers[0].attention == SparseLatentAttention(latent, 4, 8, 2048)
+    assert sparse(model) == [False, True, True, True]
+
+
+def test_searched_blocks_differ_in_kv_heads_and_width_and_lack_parts(tmp_path: Path) -> None:
+    """Width int(2/3 · mult · 1024), up to a multiple of 256: 1.5 → 1024, 0.5 → 341 → 512."""
+    whole, no_attention, no_ffn, narrow = read(tmp_path, PUZZLE).layers
+    assert whole == Layer(GroupedAttention(8, 2, 128), DenseFfn(1024))
+    assert no_attention == Layer(NoAttention(), DenseFfn(1024))
+    assert no_ffn == Layer(GroupedAttention(8, 2, 128), NoFfn())
+    assert narrow == Layer(GroupedAttention(8, 1, 128), DenseFfn(512))
+
+
+@pytest.mark.parametrize(
+    "block, words",
+    (
+        (searched_block(ffn={"replace_with_linear": True}), "linear replacements are not modelled"),
+        (
+            searched_block(attention={"n_heads_in_group": 3}),
+            "expected a divisor of the 8 attention",
+        ),
+        (searched_block(attention={"window_length": 64}), "windows of searched blocks"),
+        (searched_block(ffn={"ffn_mult": "wide"}), "expected a positive number"),
+    ),
+)
+def test_a_searched_block_that_is_not_modelled_is_refused_by_its_number(
+    tmp_path: Path, block: dict[str, Any], words: str
+) -> None:
+    message = refusal(tmp_path, PUZZLE, block_configs=[searched_block()] * 3 + [block])
+    assert "'block_configs' 3" in message
+    assert words in message
+
+
 # --- number formats ----------------------------------------------------------------------------
 
 
@@ -247,6 +421,18 @@ def test_only_v3_corrects_its_router_by_a_bias(tmp_path: Path) -> None:
         ({"quantization_config": {"quant_method": "mxfp4"}}, ("bf16", "mxfp4")),
         ({"quantization_config": {"quant_method": "awq", "bits": 4}}, ("int4", None)),
         ({"quantization_config": {"quant_method": "gptq", "bits": 8}}, ("int8", None)),
+        (
+            {"quantization_config": {"quant_method": "awq", "bits": 4, "group_size": 128}},
+            ("int4_g128_zp", None),
+        ),
+        (
+            {"quantization_config": {"quant_method": "gptq", "bits": 3, "group_size": 64}},
+            ("int3_g64", None),
+        ),
+        (
+            {"quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": -1}},
+            ("int4", None),
+        ),
     ),
 )
 def test_the_published_format_is_read(
@@ -260,7 +446,7 @@ def test_the_published_format_is_read(
     "block, words",
     (
         ({"quant_method": "compressed-tensors"}, "'quant_method' is \"compressed-tensors\""),
-        ({"quant_method": "gptq", "bits": 3}, "'quant_method' is \"gptq\""),
+        ({"quant_method": "gptq", "bits": 3}, "'bits' is 3; expected 4 or 8 where there is no"),
         ({"quant_method": "awq"}, "'bits' is missing"),
         ({}, "'quant_method' is missing"),
         ("fp8", "'quantization_config' is \"fp8\"; expected a group of keys"),
@@ -274,8 +460,8 @@ def test_an_unknown_quantization_is_refused(tmp_path: Path, block: Any, words: s
 
 
 def test_an_unknown_architecture_is_refused_with_those_known(tmp_path: Path) -> None:
-    message = refusal(tmp_path, LLAMA, architectures=["DeepseekV32ForCausalLM"], index_topk=2048)
-    assert "architecture 'DeepseekV32ForCausalLM' is not known" in message
+    message = refusal(tmp_path, LLAMA, architectures=["JambaForCausalLM"])
+    assert "architecture 'JambaForCausalLM' is not known" in message
     assert all(name in message for name in architectures())
 
 
@@ -316,6 +502,23 @@ def test_an_unknown_model_type_is_refused_with_a_suggestion(tmp_path: Path) -> N
         (DEEPSEEK_V3, {"attention_bias": True}, "biases of latent attention are not modelled"),
         (DEEPSEEK_V3, {"sliding_window": 4096}, "latent attention is modelled without windows"),
         (DEEPSEEK_V3, {"index_topk": 2048}, "'index_topk' is 2048"),
+        (DEEPSEEK_V32, {"index_topk": None}, "'index_topk' is missing"),
+        (LLAMA, {"moe_latent_size": 64}, "models with it are not modelled"),
+        (BLOOM, {"num_attention_heads": 7}, "expected a divisor of the hidden size 64"),
+        (BLOOM, {"seq_length": None}, "'max_position_embeddings' is missing"),
+        (OPT, {"word_embed_proj_dim": 32}, "expected the hidden size, 64"),
+        (OPT, {"ffn_dim": None}, "'ffn_dim' is missing"),
+        (NEMOTRON_H, {"hybrid_override_pattern": "M*E"}, "expected 4 layers"),
+        (NEMOTRON_H, {"hybrid_override_pattern": "M*EX"}, "only layers of the kinds M (mamba)"),
+        (NEMOTRON_H, {"hybrid_override_pattern": None}, "'hybrid_override_pattern' is missing"),
+        (NEMOTRON_H, {"mlp_hidden_act": "silu"}, "expected relu2"),
+        (NEMOTRON_H, {"mamba_proj_bias": True}, "biases of state layers are not modelled"),
+        (NEMOTRON_H, {"mamba_ssm_cache_dtype": "int8"}, "expected one of float32"),
+        (NEMOTRON_H, {"ssm_state_size": None}, "'ssm_state_size' is missing"),
+        (QWEN3_NEXT, {"mlp_only_layers": [0]}, "experts in every layer"),
+        (QWEN3_NEXT, {"linear_key_head_dim": None}, "'linear_key_head_dim' is missing"),
+        (PUZZLE, {"block_configs": []}, "expected 4 blocks"),
+        (PUZZLE, {"block_configs": [1] * 4}, "expected a list of groups of keys"),
     ),
 )
 def test_a_wrong_key_is_refused_with_file_key_and_what_is_expected(

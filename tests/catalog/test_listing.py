@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 
-from sim.catalog.formats import format_names
+from sim.catalog.formats import PATTERNS, format_names, load_format
 from sim.catalog.gpu import gpu_names
 from sim.catalog.listing import format_rows, gpu_rows, model_rows
 from sim.catalog.model import model_names
@@ -15,7 +15,24 @@ from sim.catalog.model import model_names
 def test_every_entry_of_the_catalog_has_a_row() -> None:
     assert [row["name"] for row in gpu_rows()] == list(gpu_names())
     assert [row["name"] for row in model_rows()] == list(model_names())
-    assert [row["name"] for row in format_rows()] == list(format_names())
+    names = [row["name"] for row in format_rows()]
+    assert names[: len(format_names())] == list(format_names())
+
+
+def test_forms_that_a_user_may_write_are_listed_by_an_example_each() -> None:
+    examples = [r for r in format_rows() if str(r["source"]).startswith("written as")]
+    assert len(examples) == len(PATTERNS)
+    assert all(load_format(str(row["name"])).bits == row["bits"] for row in examples)
+
+
+def test_a_formats_row_names_the_gpus_with_units_for_it() -> None:
+    rows = {row["name"]: row for row in format_rows()}
+    assert "h100" not in rows["nvfp4"]["gpus"]
+    assert "b200" in rows["nvfp4"]["gpus"]
+    assert "a100-80" not in rows["fp8"]["gpus"]
+    assert rows["mx9"]["gpus"] == []
+    assert rows["mx9"]["stored_only"]
+    assert rows["bf16"]["gpus"] == list(gpu_names())
 
 
 def test_rows_are_plain_data_with_sources() -> None:
@@ -32,6 +49,10 @@ def test_a_models_row_holds_its_counts() -> None:
     assert row["kv_bytes_per_token_bf16"] == 73_728
     kinds = {r["name"]: r["attention"] for r in model_rows()}
     assert kinds["deepseek-v3"] == "MLA"
+    assert kinds["deepseek-v3.2"] == "DSA 2048"
+    assert kinds["bloom-176b"] == "MHA 112 / 112"
+    assert kinds["nemotron-3-super"] == "40 × Mamba-2, 8 × GQA 32 / 2"
+    assert kinds["qwen3-next-80b-a3b"] == "36 × Gated DeltaNet, 12 × GQA 16 / 2"
 
 
 def test_a_gpus_row_names_its_guesses() -> None:

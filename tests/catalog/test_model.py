@@ -9,8 +9,20 @@ from pathlib import Path
 
 import pytest
 
+from sim.catalog.counting import state_bytes_per_sequence
 from sim.catalog.files import CATALOG
-from sim.catalog.model import LatentAttention, Layer, load_model, model_names
+from sim.catalog.model import (
+    GatedDeltaAttention,
+    GroupedAttention,
+    LatentAttention,
+    Layer,
+    NoAttention,
+    NoFfn,
+    SparseLatentAttention,
+    StateSpaceAttention,
+    load_model,
+    model_names,
+)
 from sim.errors import ScenarioError
 
 
@@ -32,7 +44,7 @@ def test_a_repository_name_is_answered_with_the_catalogs_name_for_it() -> None:
 def test_every_model_names_its_source_and_itself(name: str) -> None:
     model = load_model(name)
     assert model.name == name
-    assert model.source.startswith("https://huggingface.co/")
+    assert "https://huggingface.co/" in model.source
 
 
 def test_r1_has_the_dimensions_of_v3() -> None:
@@ -58,6 +70,53 @@ def test_the_published_formats_are_those_of_the_weights() -> None:
     assert formats["gpt-oss-120b"] == ("bf16", "mxfp4")
     assert formats["llama-2-70b"] == ("fp16", None)
     assert formats["qwen3-8b"] == ("bf16", None)
+
+
+@pytest.mark.parametrize(
+    "name, mamba, moe, attention",
+    (
+        ("nemotron-3-nano", 23, 23, 6),
+        ("nemotron-3-super", 40, 40, 8),
+        ("nemotron-3-ultra", 48, 48, 12),
+    ),
+)
+def test_a_layer_of_nemotron_3_is_only_one_thing(
+    name: str, mamba: int, moe: int, attention: int
+) -> None:
+    counts = load_model(name).layer_counts
+    assert {type(la.attention): n for la, n in counts.items()} == {
+        StateSpaceAttention: mamba, NoAttention: moe, GroupedAttention: attention,
+    }  # fmt: skip
+    for layer in counts:
+        assert isinstance(layer.attention, NoAttention) != isinstance(layer.ffn, NoFfn)
+
+
+def test_three_of_four_layers_of_qwen3_next_are_linear() -> None:
+    model = load_model("qwen3-next-80b-a3b")
+    kinds = [type(layer.attention) for layer in model.layers]
+    assert kinds == ([GatedDeltaAttention] * 3 + [GroupedAttention]) * 12
+    assert state_bytes_per_sequence(model) > 0
+
+
+def test_v3_2_is_v3_with_an_indexer() -> None:
+    sparse, dense = load_model("deepseek-v3.2"), load_model("deepseek-v3")
+    for ours, theirs in zip(sparse.layers, dense.layers, strict=True):
+        assert isinstance(ours.attention, SparseLatentAttention)
+        assert ours.attention.latent == theirs.attention
+        assert ours.attention.attended_tokens == 2048
+        assert ours.ffn == theirs.ffn
+
+
+def test_every_kind_of_attention_says_what_it_divides_keeps_and_attends_to() -> None:
+    """What code of other rooms reads without knowing the kind."""
+    for name in model_names():
+        for layer in load_model(name).layer_counts:
+            a = layer.attention
+            assert a.q_heads >= 0
+            for limit in (a.window_tokens, a.attended_tokens):
+                assert limit is None or limit > 0
+            assert layer.ffn.width >= 0
+            assert layer.ffn.gated in (True, False)
 
 
 def test_the_draft_layer_of_v3_is_known_but_not_counted() -> None:
