@@ -49,6 +49,8 @@ class Compiler:
     kernels: Kernels
     sampler_numbers: float = 0.0
     """Numbers per vocabulary entry that sampling moves beside the head's product."""
+    layer_s: float = 0.0
+    """Gaps between the kernels of a layer."""
 
     def stages(self) -> tuple[StageTables, ...]:
         """The price lists of all stages."""
@@ -66,10 +68,14 @@ class Compiler:
         local = np.ceil(few / spread.token_parallel)
         for layer, count in counts.items():
             work = layer_work(task, layer)
-            for p in work.products:
+            block = self._block(layer, local)
+            if block is not None:
+                linear = linear + count * block
+            for p in (*(work.projections if block is None else ()), *work.products):
                 linear = linear + count * self.kernels.product_s(
                     local, p.inputs, p.outputs, p.format
                 )
+            linear = linear + count * np.where(few > 0, self.layer_s, 0.0)
             for v in work.passes:
                 linear = linear + count * self.kernels.pass_s(local, v.numbers)
             if work.routed is not None:
@@ -93,6 +99,13 @@ class Compiler:
             exchange=table(few, exchange, upto) if exchange.any() else None,
             streams=task.overlap.streams(task) if task.overlap else None,
         )
+
+    def _block(self, layer: Layer, tokens: Array) -> Array | None:
+        """The projections around attention in one piece, as a prompt runs them."""
+        blocks = (
+            self.kernels.block_s(w, tokens, decode=False) for w in attention_works(self.task, layer)
+        )
+        return next((b for b in blocks if b is not None), None)
 
     def _exchange(self, stage: int, e: Exchange, tokens: Array) -> Array:
         wires = self.task.wires
@@ -130,23 +143,16 @@ class Compiler:
         """Devices that share a sequence's KV each read and score their part of it."""
         task = self.task
         share = 1.0 / task.spread.kv_parallel
-        batch, tokens = grid(task.max_sampled), grid(task.max_rank_tokens)
-        floor, base, key = self.kernels.decode_s(work, batch)
-        first, pair, cached, read, chunk = self.kernels.prefill_s(work, tokens)
-
-        def seconds(points: Array, values: Array, upto: int, part: float = 1.0) -> Array:
-            return table(points, layers * part * values, upto)
-
         n, p = task.max_sampled, task.max_rank_tokens
-        decode = (seconds(batch, floor, n), seconds(batch, base, n), seconds(batch, key, n, share))
+        batch, tokens = grid(n), grid(p)
+        decode = self.kernels.decode(work, batch).times(layers, share)
+        asked, answered = (self.kernels.block_s(work, batch, decode=d) for d in (False, True))
+        if asked is not None and answered is not None:
+            decode = decode.plus(layers * np.maximum(answered - asked, 0.0))
+        prefill = self.kernels.prefill(work, tokens).times(layers, share)
         return AttentionPrice(
             cap=-1 if work.cap_tokens is None else task.caps().index(work.cap_tokens),
-            decode=decode,
-            prefill=(
-                seconds(tokens, first, p),
-                seconds(tokens, pair, p, share),
-                seconds(tokens, cached, p, share),
-                seconds(tokens, read, p, share),
-            ),
-            chunk_s=layers * chunk,
+            decode=decode.mapped(lambda values: table(batch, values, n)),
+            prefill=prefill.mapped(lambda values: table(tokens, values, p)),
+            window=work.cap_tokens or 0,
         )

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sim.catalog.formats import Format
 from sim.perf.attentions import AttentionWork
 from sim.perf.layer_work import Routed
+from sim.perf.price_list import DecodeTables, PrefillTables
 
 Array = NDArray[np.float64]
 
@@ -29,11 +30,12 @@ class Kernels(Protocol):
     def routed_s(self, tokens: Array, routed: Routed) -> Array:
         """The routed experts of one layer on the slowest device; `tokens` of all ranks."""
 
-    def decode_s(self, work: AttentionWork, batch: Array) -> tuple[Array, Array, Array]:
-        """(floor, base, key) by decoding sequences: max(floor, base + context · key)."""
+    def decode(self, work: AttentionWork, batch: Array) -> DecodeTables:
+        """Decode attention of one layer, at these numbers of sequences."""
 
-    def prefill_s(
-        self, work: AttentionWork, tokens: Array
-    ) -> tuple[Array, Array, Array, Array, float]:
-        """(base, pair, cached, key, chunk) by prompt tokens: base + chunks · chunk +
-        max(pairs · pair + (keys − tokens) · cached, keys · key)."""
+    def prefill(self, work: AttentionWork, tokens: Array) -> PrefillTables:
+        """Prefill attention of one layer, at these numbers of prompt tokens."""
+
+    def block_s(self, work: AttentionWork, tokens: Array, decode: bool) -> Array | None:
+        """The projections around attention in one piece, or None where they are to be
+        priced product by product."""

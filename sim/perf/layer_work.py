@@ -75,7 +75,10 @@ class Exchange:
 class LayerWork:
     """All work of one layer on one device, but for attention itself."""
 
+    projections: tuple[Product, ...]
+    """Into and out of attention."""
     products: tuple[Product, ...]
+    """Of the feed-forward part."""
     passes: tuple[Pass, ...]
     routed: Routed | None
     exchanges: tuple[Exchange, ...]
@@ -85,7 +88,7 @@ def layer_work(task: PriceTask, layer: Layer) -> LayerWork:
     """The work of `layer` under the task's layout and formats."""
     products, passes = _attention_side(task, layer)
     more, further, routed = _ffn_side(task, layer)
-    return LayerWork(products + more, passes + further, routed, _exchanges(task, layer))
+    return LayerWork(products, more, passes + further, routed, _exchanges(task, layer))
 
 
 def attention_works(task: PriceTask, layer: Layer) -> tuple[AttentionWork, ...]:

@@ -6,7 +6,8 @@ and tables in the same order, so they agree to the last bit.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -20,57 +21,149 @@ Shapes = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class AttentionPrice:
-    """Seconds of one kind of attention in one stage, all its layers together.
+class DecodeTables:
+    """Seconds of decode attention by decoding sequences n that attend to c keys in all:
+    max(floor[n], min(near[n] + c · near_key[n], far[n] + c · far_key[n])).
 
-    Decode, with n sequences that attend to c keys in all: max(floor[n], base[n] + c · key[n]).
-    Prefill, with p tokens in m chunks, P query-key pairs and K keys read:
-    base[p] + m · chunk + max(P · pair[p] + (K − p) · cached[p], K · key[p]).
+    Few keys come quicker (from cache, or by fewer waves) than many, after a ramp.
     """
+
+    floor: Array
+    near: Array
+    near_key: Array
+    far: Array
+    far_key: Array
+
+    @staticmethod
+    def line(floor: Array, base: Array, key: Array) -> DecodeTables:
+        """One line: max(floor, base + c · key)."""
+        return DecodeTables(floor, base, key, base, key)
+
+    def times(self, layers: float, share: float = 1.0) -> DecodeTables:
+        """Of several layers, on devices that hold a `share` of the keys each."""
+        keys = layers * share
+        return DecodeTables(
+            layers * self.floor,
+            layers * self.near,
+            keys * self.near_key,
+            layers * self.far,
+            keys * self.far_key,
+        )
+
+    def plus(self, seconds: Array) -> DecodeTables:
+        """With more that depends on the number of sequences alone."""
+        near, far = self.near + seconds, self.far + seconds
+        return DecodeTables(self.floor + seconds, near, self.near_key, far, self.far_key)
+
+    def mapped(self, change: Callable[[Array], Array]) -> DecodeTables:
+        """With `change` applied to every table."""
+        return DecodeTables(*(change(getattr(self, f.name)) for f in fields(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class PrefillTables:
+    """Seconds of prefill attention by prompt tokens p in m chunks, with P query-key pairs, K keys
+    read and a window w: max(floor, base[p] + m · chunk + max(P · pair[p] + (K − p) · cached[p],
+    K · key[p])) + min(p, max(0, K − m · w)) · beyond[p]."""
+
+    base: Array
+    pair: Array
+    cached: Array
+    """To rebuild a key and value of an earlier chunk."""
+    key: Array
+    beyond: Array
+    """For a query whose window hides keys from it."""
+    chunk: float = 0.0
+    floor: float = 0.0
+
+    def times(self, layers: float, share: float = 1.0) -> PrefillTables:
+        """Of several layers, on devices that hold a `share` of the keys each."""
+        keys = layers * share
+        return PrefillTables(
+            layers * self.base,
+            keys * self.pair,
+            keys * self.cached,
+            keys * self.key,
+            keys * self.beyond,
+            layers * self.chunk,
+            layers * self.floor,
+        )
+
+    def mapped(self, change: Callable[[Array], Array]) -> PrefillTables:
+        """With `change` applied to every table."""
+        return PrefillTables(
+            change(self.base),
+            change(self.pair),
+            change(self.cached),
+            change(self.key),
+            change(self.beyond),
+            self.chunk,
+            self.floor,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionPrice:
+    """Seconds of one kind of attention in one stage, all its layers together."""
 
     cap: int
     """Which capped sum it attends to; -1 = the whole context."""
-    decode: tuple[Array, Array, Array]
-    """(floor, base, key), each by decoding sequences."""
-    prefill: tuple[Array, Array, Array, Array]
-    """(base, pair, cached, key), each by prompt tokens."""
-    chunk_s: float = 0.0
-    lists: tuple[tuple[list[float], ...], tuple[list[float], ...]] = field(init=False)
+    decode: DecodeTables
+    prefill: PrefillTables
+    window: int = 0
+    """Tokens of the cap."""
+    decode_lists: tuple[list[float], ...] = field(init=False)
+    prefill_lists: tuple[list[float], ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        as_lists = tuple(tuple(t.tolist() for t in part) for part in (self.decode, self.prefill))
-        object.__setattr__(self, "lists", as_lists)
+        d, p = self.decode, self.prefill
+        decode = (d.floor, d.near, d.near_key, d.far, d.far_key)
+        prefill = (p.base, p.pair, p.cached, p.key, p.beyond)
+        object.__setattr__(self, "decode_lists", tuple(t.tolist() for t in decode))
+        object.__setattr__(self, "prefill_lists", tuple(t.tolist() for t in prefill))
 
-    def decode_s(self, n: int, shape: StepShape) -> float:
-        """Seconds for the n ≥ 1 decodes of a shape."""
-        floor, base, key = self.lists[0]
-        context = shape.context_tokens if self.cap < 0 else shape.capped_tokens[self.cap]
-        seconds = base[n] + context * key[n]
+    def decode_s(self, n: int, context: int) -> float:
+        """Seconds for n ≥ 1 decodes that attend to `context` keys."""
+        floor, near, near_key, far, far_key = self.decode_lists
+        seconds = near[n] + context * near_key[n]
+        ramped = far[n] + context * far_key[n]
+        if ramped < seconds:
+            seconds = ramped
         return seconds if seconds > floor[n] else floor[n]
 
     def prefill_s(self, p: int, shape: StepShape) -> float:
         """Seconds for the p ≥ 1 prompt tokens of a shape."""
-        base, pair, cached, key = self.lists[1]
+        base, pair, cached, key, beyond = self.prefill_lists
         pairs = shape.prefill_pairs if self.cap < 0 else shape.capped_pairs[self.cap]
-        keys = shape.prefill_kv_tokens
+        keys, chunks = shape.prefill_kv_tokens, shape.prefills
         work = pairs * pair[p] + (keys - p) * cached[p]
         read = keys * key[p]
-        return base[p] + shape.prefills * self.chunk_s + (work if work > read else read)
+        seconds = base[p] + chunks * self.prefill.chunk + (work if work > read else read)
+        if seconds < self.prefill.floor:
+            seconds = self.prefill.floor
+        return seconds + min(p, max(0, keys - chunks * self.window)) * beyond[p]
 
     def decode_array(self, s: Shapes) -> Array:
         """The array face of `decode_s`; 0 without decodes."""
-        n = s["decodes"]
-        floor, base, key = self.decode
+        n, d = s["decodes"], self.decode
         context = s["context_tokens"] if self.cap < 0 else s[f"capped_{self.cap + 1}"]
-        return np.maximum(base[n] + context * key[n], floor[n])
+        near, far = d.near[n] + context * d.near_key[n], d.far[n] + context * d.far_key[n]
+        out: Array = np.maximum(np.minimum(near, far), d.floor[n])
+        return out
 
     def prefill_array(self, s: Shapes) -> Array:
         """The array face of `prefill_s`; 0 without prompts."""
-        p, keys = s["prefill_tokens"], s["prefill_kv_tokens"]
-        base, pair, cached, key = self.prefill
+        p, keys, chunks, t = (
+            s["prefill_tokens"],
+            s["prefill_kv_tokens"],
+            s["prefills"],
+            self.prefill,
+        )
         pairs = s["prefill_pairs"] if self.cap < 0 else s[f"capped_pairs_{self.cap + 1}"]
-        work = pairs * pair[p] + (keys - p) * cached[p]
-        out: Array = base[p] + s["prefills"] * self.chunk_s + np.maximum(work, keys * key[p])
+        work = np.maximum(pairs * t.pair[p] + (keys - p) * t.cached[p], keys * t.key[p])
+        seconds = np.maximum(t.base[p] + chunks * t.chunk + work, np.where(p > 0, t.floor, 0.0))
+        hidden = np.minimum(p, np.maximum(0, keys - chunks * self.window))
+        out: Array = seconds + hidden * t.beyond[p]
         return out
 
 
@@ -148,7 +241,8 @@ class StageTables:
         total = 0.0
         for a in self.attention:
             if n:
-                total += a.decode_s(n, shape)
+                context = shape.context_tokens if a.cap < 0 else shape.capped_tokens[a.cap]
+                total += a.decode_s(n, context)
             if p:
                 total += a.prefill_s(p, shape)
         if self.exchange is None:

@@ -117,8 +117,8 @@ class TableTimer:
         stage, d = self.tables[0], shape.decodes
         a = stage.attention[0]
         fixed = stage.lists[0][d] + stage.lists[1][shape.sampled]
-        floors, bases, keys = a.lists[0]
-        floor, base, key, rest = floors[d], bases[d], keys[d], stage.lists[2][d]
+        rest = stage.lists[2][d]
+        floor, near, near_key, far, far_key = (column[d] for column in a.decode_lists)
         exposed, loop = self.host.lists[0][d], self.host.lists[1][d]
         if a.cap < 0:
             context, growth = shape.context_tokens, d
@@ -127,7 +127,10 @@ class TableTimer:
         contexts = range(context, context + growth * n, growth) if growth else [context] * n
         out = []
         for c in contexts:
-            attention = base + c * key
+            attention = near + c * near_key
+            ramped = far + c * far_key
+            if ramped < attention:
+                attention = ramped
             if attention < floor:
                 attention = floor
             seconds = fixed + attention + rest + exposed

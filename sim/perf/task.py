@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sim.catalog.formats import Format, load_format
+from sim.catalog.formats import Format, compute_peak, load_format
 from sim.catalog.gpu import Gpu
 from sim.catalog.model import Model
 from sim.errors import ScenarioError
@@ -23,11 +23,24 @@ class Formats:
     weights: Format
     experts: Format
     kv: Format
+    activations: Format | None = None
+    """Format of the operands that meet the weights; None = the weights' own where the GPU has
+    units for it, else 16 bit."""
+
+    def runs_in(self, gpu: Gpu, weights: Format) -> Format:
+        """The format in which products with `weights` run on `gpu`; ScenarioError when the
+        activations' format has no units there."""
+        if self.activations is None or self.activations.bits < weights.bits:
+            return compute_format(gpu, weights)
+        if self.activations.compute == weights.compute:
+            return compute_format(gpu, weights)
+        compute_peak(gpu, self.activations)
+        return self.activations
 
 
 @settings
 class Precision:
-    """Number formats; those left out are the checkpoint's own. Activations are 16 bit."""
+    """Number formats; those left out are the checkpoint's own."""
 
     weights: str | None = None
     """Weights outside the experts."""
@@ -35,13 +48,17 @@ class Precision:
     """Routed experts; as `weights` when left out and the checkpoint names none."""
     kv: str = "bf16"
     """KV cache."""
+    activations: str | None = None
+    """Operands that meet the weights: `fp8` with `weights: int4` is W4A8. As the weights where the
+    GPU computes in their format, else 16 bit, when left out."""
 
     def formats(self, model: Model) -> Formats:
         """As catalog formats; ScenarioError on an unknown name."""
         weights = self.weights or model.weight_format
         own = model.expert_format if self.weights is None else None
         experts = self.experts or own or weights
-        return Formats(load_format(weights), load_format(experts), load_format(self.kv))
+        given = None if self.activations is None else load_format(self.activations)
+        return Formats(load_format(weights), load_format(experts), load_format(self.kv), given)
 
 
 def compute_format(gpu: Gpu, fmt: Format) -> Format:

@@ -22,7 +22,7 @@ from sim.perf.efficiency import HOST_S, LAUNCH_S, efficiency_of
 from sim.perf.layer_work import Routed
 from sim.perf.operators.experts import experts_seconds
 from sim.perf.operators.gemm import Gemm
-from sim.perf.price_list import HostTables
+from sim.perf.price_list import DecodeTables, HostTables, PrefillTables
 from sim.perf.step_timer import TableTimer
 from sim.perf.task import PriceTask, compute_format
 from sim.settings import settings
@@ -109,20 +109,17 @@ class _Kernels:
         """Balanced, independent choices."""
         return experts_seconds(self._gemm(routed.format), routed, tokens)
 
-    def decode_s(self, work: AttentionWork, batch: Array) -> tuple[Array, Array, Array]:
+    def decode(self, work: AttentionWork, batch: Array) -> DecodeTables:
         """The slower of arithmetic and traffic per key, traffic per sequence, a launch."""
         rates, eff, gpu = self.rates, efficiency_of(self.task.gpu), self.task.gpu
         peak = compute_peak(gpu, load_format("bf16")) * (rates.tensor or eff.tensor["bf16"])
         read = gpu.hbm_bytes_per_s * (rates.attention_hbm or eff.attention_hbm)
         key = max(work.flops_per_context / peak, work.bytes_per_context / read)
         base = batch * (work.bytes_per_sequence / read) + rates.launch_s
-        some = batch > 0
-        nothing = np.zeros_like(batch)
-        return nothing, np.where(some, base, 0.0), np.where(some, key, 0.0)
+        some = np.where(batch > 0, 1.0, 0.0)
+        return DecodeTables.line(0.0 * batch, some * base, some * key)
 
-    def prefill_s(
-        self, work: AttentionWork, tokens: Array
-    ) -> tuple[Array, Array, Array, Array, float]:
+    def prefill(self, work: AttentionWork, tokens: Array) -> PrefillTables:
         """The slower of arithmetic and traffic, a launch."""
         rates, eff, gpu = self.rates, efficiency_of(self.task.gpu), self.task.gpu
         peak = compute_peak(gpu, load_format("bf16"))
@@ -130,14 +127,16 @@ class _Kernels:
         rebuild = peak * (rates.tensor or eff.tensor["bf16"])
         read = gpu.hbm_bytes_per_s * (rates.attention_hbm or eff.attention_hbm)
         some = np.where(tokens > 0, 1.0, 0.0)
-        pair, cached = work.flops_per_pair / score, work.flops_per_cached_key / rebuild
-        return (
-            some * rates.launch_s + tokens * (work.flops_per_token / rebuild),
-            some * pair,
-            some * cached,
-            some * (work.bytes_per_key / read),
-            0.0,
+        return PrefillTables(
+            base=some * rates.launch_s + tokens * (work.flops_per_token / rebuild),
+            pair=some * (work.flops_per_pair / score),
+            cached=some * (work.flops_per_cached_key / rebuild),
+            key=some * (work.bytes_per_key / read),
+            beyond=0.0 * tokens,
         )
+
+    def block_s(self, work: AttentionWork, tokens: Array, decode: bool) -> None:
+        """None: product by product."""
 
     def _gemm(self, fmt: Format) -> Gemm:
         rates, eff, gpu = self.rates, efficiency_of(self.task.gpu), self.task.gpu

@@ -1,0 +1,246 @@
+"""The kernels of a layer at fitted figures: `sim.perf.surfaces` found on a `Shelf`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.catalog.formats import Format
+from sim.catalog.gpu import Gpu
+from sim.perf.attentions import AttentionWork
+from sim.perf.attentions.grouped import ACTIVATION_BYTES
+from sim.perf.efficiency import efficiency_of
+from sim.perf.fitted import Found, Shelf
+from sim.perf.layer_work import Routed
+from sim.perf.price_list import DecodeTables, PrefillTables
+from sim.perf.routing import Routing
+from sim.perf.spread import kv_heads_per_device
+from sim.perf.surfaces.decode_attention import nearest_variant
+from sim.perf.task import Formats
+
+Array = NDArray[np.float64]
+
+_GEMM = {
+    "fp16": "bf16", "fp32": "bf16", "mxfp8": "fp8_block", "int8": "fp8", "mxfp4": "nvfp4",
+    "fp4": "nvfp4",
+}  # fmt: skip
+"""Formats whose products are taken like those of another. assumed: the same units and tiles; only
+the bytes differ."""
+_BLOCK = {"fp16": "bf16", "fp8": "fp8_block", "mxfp8": "fp8_block", "mxfp4": "nvfp4"}
+"""The same for the blocks of latent attention."""
+_EXPERTS = {
+    "bf16": ("bf16",),
+    "fp8": ("fp8", "fp8_block"),
+    "fp8_block": ("fp8_block", "fp8"),
+    "nvfp4": ("nvfp4",),
+    "mxfp4": ("w4a8_mxfp4_mxfp8", "w4a16_mxfp4", "nvfp4"),
+    "int4": ("int4_wo", "w4a16_mxfp4"),
+}
+DEQUANTISE_FLOPS = 2.0
+"""Operations per weight and 128-row tile to widen a stored format, on the vector units. assumed: a
+shift and a fused multiply-add (as in Marlin, arXiv 2408.11743, which hides them at small batch)."""
+_TILE_ROWS = 128
+
+
+@dataclass(slots=True)
+class FittedKernels:
+    """Kernels of one GPU under one engine, for a model in given formats."""
+
+    gpu: Gpu
+    shelf: Shelf
+    formats: Formats
+    hidden: int
+    """Width of the model."""
+    routing: Routing
+    pass_launch_s: float
+    """Shortest elementwise kernel."""
+    launch_s: float
+    """Least time of any kernel, where the host launches each; 0 under CUDA graphs."""
+
+    def product_s(self, tokens: Array, inputs: int, outputs: int, fmt: Format) -> Array:
+        """As the fitted product in the format in which it runs, and the widening of the weights
+        where that is another than theirs."""
+        runs, found = self._runs_in(fmt), self.gemm(fmt)
+        stored = Format(runs.name, fmt.bits, runs.compute, fmt.source)
+        out: Array = found.surface.seconds(
+            self.gpu, stored, tokens, float(outputs), float(inputs), launches=False
+        )
+        if runs is not fmt:
+            tiles = np.ceil(tokens / _TILE_ROWS)
+            work = tiles * (DEQUANTISE_FLOPS * inputs * outputs)
+            out = np.maximum(out, work / self.gpu.flops_per_s["fp32"])
+        return np.where(tokens > 0, np.maximum(out, self.launch_s), 0.0)
+
+    def pass_s(self, tokens: Array, numbers: float) -> Array:
+        """Traffic at the memory fraction of the architecture, at least a short kernel."""
+        rate = self.gpu.hbm_bytes_per_s * efficiency_of(self.gpu).hbm
+        moved = tokens * (numbers * ACTIVATION_BYTES / rate)
+        least = max(self.pass_launch_s, self.launch_s)
+        return np.where(tokens > 0, np.maximum(moved, least), 0.0)
+
+    def routed_s(self, tokens: Array, routed: Routed) -> Array:
+        """The fused expert layer of the slowest device."""
+        ffn, fmt = routed.ffn, routed.format
+        found = self.experts(fmt)
+        ranks = routed.parallel
+        load = self.routing.slowest(tokens, ffn.experts, ffn.top_k, ranks)
+        out: Array = found.surface.seconds(
+            self.gpu,
+            fmt,
+            load.choices,
+            load.touched,
+            load.largest,
+            float(routed.hidden),
+            float(routed.width),
+            routed.local_experts,
+            ffn.gated,
+            tokens=load.tokens,
+            top_k=float(ffn.top_k),
+        )
+        return np.where(tokens > 0, np.maximum(out, 2 * self.launch_s), 0.0)
+
+    def gemm(self, fmt: Format) -> Found:
+        """The surface of products with weights in `fmt`."""
+        runs = self._runs_in(fmt)
+        return self.shelf.find("gemm", _GEMM.get(runs.name, runs.name), "bf16")
+
+    def experts(self, fmt: Format) -> Found:
+        """The surface of expert layers with weights in `fmt`."""
+        return self.shelf.find("experts", *_EXPERTS.get(fmt.name, (fmt.name, "bf16")), "bf16")
+
+    def decode(self, work: AttentionWork, batch: Array) -> DecodeTables:
+        """Measured kinds by their surfaces, any other as a stream of arithmetic and bytes."""
+        some = np.where(batch > 0, 1.0, 0.0)
+        if work.kernel == "grouped":
+            surface = self.attention("decode_attention", work).surface
+            made = surface.coefficients(
+                self.gpu, **self._heads(work), batch=batch, windowed=work.cap_tokens is not None
+            )
+            return DecodeTables(*(some * t for t in made))
+        if work.kernel == "latent":
+            surface = self.attention("latent_decode", work).surface
+            a: Any = work.attention
+            made = surface.coefficients(
+                self.gpu,
+                a.q_heads // work.tp,
+                batch,
+                kv_bits=self.formats.kv.bits,
+                kv_lora=a.kv_lora,
+                rope=a.rope_dim,
+            )
+            return DecodeTables.line(*(some * t for t in made))
+        return self._stream_decode(work, batch)
+
+    def prefill(self, work: AttentionWork, tokens: Array) -> PrefillTables:
+        """As `decode`."""
+        some = np.where(tokens > 0, 1.0, 0.0)
+        if work.kernel == "grouped":
+            surface = self.attention("prefill_attention", work).surface
+            base, pair, key, chunk, beyond = surface.coefficients(
+                self.gpu,
+                **self._heads(work),
+                tokens=tokens,
+                windowed=work.cap_tokens is not None,
+            )
+            none = 0.0 * tokens
+            return PrefillTables(
+                some * base, some * pair, none, some * key, some * beyond, float(chunk)
+            )
+        if work.kernel == "latent":
+            surface = self.attention("latent_prefill", work).surface
+            a: Any = work.attention
+            floor, base, pair, key, cached, chunk = surface.coefficients(
+                self.gpu,
+                a.q_heads // work.tp,
+                tokens,
+                kv_bits=self.formats.kv.bits,
+                kv_lora=a.kv_lora,
+                nope=a.nope_dim,
+                rope=a.rope_dim,
+                v=a.v_dim,
+            )
+            return PrefillTables(
+                some * base,
+                some * pair,
+                some * cached,
+                some * key,
+                0.0 * tokens,
+                float(chunk),
+                float(floor),
+            )
+        return self._stream_prefill(work, tokens)
+
+    def block_s(self, work: AttentionWork, tokens: Array, decode: bool) -> Array | None:
+        """What stands around latent attention, where it was measured as one block."""
+        if work.kernel != "latent":
+            return None
+        fmt = self._runs_in(self.formats.weights)
+        phase = "decode" if decode else "prefill"
+        name = _BLOCK.get(fmt.name, fmt.name)
+        found = self.shelf.find("latent_block", f"{phase} {name}", f"{phase} bf16")
+        if found.fitted is None:
+            return None
+        a: Any = work.attention
+        out: Array = found.surface.seconds(
+            self.gpu,
+            a.q_heads // work.tp,
+            tokens,
+            weights=fmt.name,
+            decode=decode,
+            hidden=self.hidden,
+            q_lora=a.q_lora or 0,
+            kv_lora=a.kv_lora,
+            nope=a.nope_dim,
+            rope=a.rope_dim,
+            v=a.v_dim,
+        )
+        return np.where(tokens > 0, out, 0.0)
+
+    def attention(self, kind: str, work: AttentionWork) -> Found:
+        """The surface of one kind of attention in the variant nearest to the formats."""
+        cache = self.formats.kv.name
+        if kind.startswith("latent"):
+            return self.shelf.find(kind, f"bf16/{cache}", "bf16/bf16")
+        a: Any = work.attention
+        near = nearest_variant(self.shelf.variants(kind), "bf16", cache, a.head_dim)
+        return self.shelf.find(kind, near or f"bf16/{cache}/{a.head_dim}")
+
+    def _heads(self, work: AttentionWork) -> dict[str, float]:
+        a: Any = work.attention
+        return {
+            "q_heads": a.q_heads / work.tp,
+            "kv_heads": float(kv_heads_per_device(a, work.tp)),
+            "head_dim": float(a.head_dim),
+            "kv_bytes": self.formats.kv.bits / 8,
+        }
+
+    def _runs_in(self, fmt: Format) -> Format:
+        return self.formats.runs_in(self.gpu, fmt)
+
+    def _rates(self) -> tuple[float, float, float]:
+        """(prefill FLOP/s, product FLOP/s, bytes/s) of kernels that nobody measured."""
+        eff, peak = efficiency_of(self.gpu), self.gpu.flops_per_s["bf16"]
+        read = self.gpu.hbm_bytes_per_s * eff.attention_hbm
+        return peak * eff.attention_tensor, peak * eff.tensor["bf16"], read
+
+    def _stream_decode(self, work: AttentionWork, batch: Array) -> DecodeTables:
+        _, product, read = self._rates()
+        key = max(work.flops_per_context / product, work.bytes_per_context / read)
+        some = np.where(batch > 0, 1.0, 0.0)
+        base = batch * (work.bytes_per_sequence / read) + max(self.pass_launch_s, self.launch_s)
+        return DecodeTables.line(0.0 * batch, some * base, some * key)
+
+    def _stream_prefill(self, work: AttentionWork, tokens: Array) -> PrefillTables:
+        score, product, read = self._rates()
+        some = np.where(tokens > 0, 1.0, 0.0)
+        launch = max(self.pass_launch_s, self.launch_s)
+        return PrefillTables(
+            base=some * launch + tokens * (work.flops_per_token / product),
+            pair=some * (work.flops_per_pair / score),
+            cached=some * (work.flops_per_cached_key / product),
+            key=some * (work.bytes_per_key / read),
+            beyond=0.0 * tokens,
+        )

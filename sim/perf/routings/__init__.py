@@ -1,0 +1,15 @@
+"""How tokens spread over experts, one law a file. A file is its settings; `law()` gives what
+`sim.perf.routing` works out."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from sim.perf.routing import Routing
+
+
+class RoutingPolicy(Protocol):
+    """What every file here provides."""
+
+    def law(self) -> Routing:
+        """The law of expert loads."""

@@ -1,0 +1,94 @@
+"""Step times from kernels fitted to measured tables, and from an engine's host and launches.
+
+Every product, attention, expert layer and collective is priced by a surface of `perf/surfaces/` at
+figures of `perf/calibrations/` for the GPU and the engine. A GPU without tables gets the figures of
+the nearest architecture and its own peaks, and the run says so.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+
+from sim.catalog.model import MoeFfn
+from sim.perf.compile import Compiler
+from sim.perf.engine_profile import EngineProfile, load_engine_profile
+from sim.perf.fitted import Shelf
+from sim.perf.fitted_kernels import FittedKernels
+from sim.perf.price_list import HostTables
+from sim.perf.reach import beyond
+from sim.perf.routings import RoutingPolicy
+from sim.perf.routings.uniform import Uniform
+from sim.perf.step_timer import TableTimer
+from sim.perf.task import PriceTask
+from sim.plugins import name_of, policy
+from sim.settings import settings
+
+
+@settings
+class Calibrated:
+    """The timer of measured kernels."""
+
+    engine_profile: str = "vllm-0.24"
+    """Whose kernels and host: a file of `perf/engine_profiles/`."""
+    cuda_graphs: bool = True
+    """Whether steps run as CUDA graphs, as far as the engine makes them."""
+    routing: Annotated[RoutingPolicy, policy("sim.perf.routings")] = Uniform()
+    """How tokens spread over experts."""
+    without: tuple[str, ...] = ()
+    """GPUs whose tables are not used: to see how well they are predicted from others."""
+
+    def __post_init__(self) -> None:
+        load_engine_profile(self.engine_profile)
+
+    def compile(self, task: PriceTask) -> TableTimer:
+        """Tabulate every stage."""
+        profile = load_engine_profile(self.engine_profile)
+        kernels = self.kernels(task, 0.0 if self._graphs(profile) else profile.launch_s)
+        compiler = Compiler(task, kernels, profile.sampler_numbers, profile.layer_s)
+        tables = compiler.stages()
+        sequences = np.arange(task.max_sampled + 1, dtype=np.float64)
+        host = HostTables(
+            profile.step_s + profile.sequence_s * sequences,
+            np.full(task.max_sampled + 1, profile.loop_s),
+        )
+        return TableTimer(caps=task.caps(), tables=tables, host=host)
+
+    def kernels(self, task: PriceTask, launch_s: float = 0.0) -> FittedKernels:
+        """The kernels at which steps are priced."""
+        profile = load_engine_profile(self.engine_profile)
+        return FittedKernels(
+            gpu=task.gpu,
+            shelf=self.shelf(task),
+            formats=task.formats,
+            hidden=task.model.hidden,
+            routing=self.routing.law(),
+            pass_launch_s=profile.pass_s,
+            launch_s=launch_s,
+        )
+
+    def shelf(self, task: PriceTask) -> Shelf:
+        """Where figures are looked for."""
+        engines = load_engine_profile(self.engine_profile).kernels
+        return Shelf(task.gpu, engines, frozenset(self.without))
+
+    def _graphs(self, profile: EngineProfile) -> bool:
+        return self.cuda_graphs and profile.graph_tokens > 0
+
+    def assumptions(self, task: PriceTask) -> list[dict[str, str]]:
+        """Where every figure is from, and which shapes lie outside what was measured."""
+        profile = load_engine_profile(self.engine_profile)
+        rows = [
+            {
+                "what": f"{profile.name} {key}",
+                "value": str(getattr(profile, key)),
+                "source": profile.sources[key],
+            }
+            for key in ("step_s", "sequence_s", "layer_s", "loop_s", "pass_s", "all_reduce")
+        ]
+        rows += beyond(task, self.kernels(task))
+        if any(isinstance(x.ffn, MoeFfn) for x in task.model.layer_counts):
+            law = "assumed: real loads depend on the model and the traffic"
+            rows.append({"what": "expert load", "value": name_of(self.routing), "source": law})
+        return rows
