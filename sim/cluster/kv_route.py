@@ -6,10 +6,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sim.catalog.model import GroupedAttention, Model
+from sim.catalog.model import (
+    GatedDeltaAttention,
+    GroupedAttention,
+    Model,
+    NoAttention,
+    StateSpaceAttention,
+)
 from sim.cluster.pool import Pool
 from sim.perf.attentions import cost_of
 from sim.perf.spread import Spread
+
+_WITHOUT_HEADS = (StateSpaceAttention, GatedDeltaAttention, NoAttention)
+"""Kinds without KV heads; a state is divided like the KV of the layers that have them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +93,8 @@ def _layer_ranges(model: Model, spread: Spread) -> list[range]:
 def _shards(model: Model, spread: Spread, rank: int) -> Iterator[_Shard]:
     """What every device of a rank holds; beyond one head a device, devices are replicas. Devices
     that share the KV by position have equal shards: each holds its part of the tokens of them."""
-    attention = model.layers[0].attention
+    kinds = (layer.attention for layer in model.layers)
+    attention = next((a for a in kinds if not isinstance(a, _WITHOUT_HEADS)), None)
     heads = attention.kv_heads if isinstance(attention, GroupedAttention) else 1
     tp = spread.attention_tp
     parts = min(heads, tp)

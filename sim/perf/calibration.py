@@ -6,6 +6,7 @@ how far the fit is from rows that it did not see.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,8 @@ from sim.errors import ScenarioError, suggest
 from sim.plugins import load
 
 FOLDER = Path(__file__).parent / "calibrations"
+VARIABLE = "SIM_CALIBRATIONS"
+"""Names a folder of one's own calibrations (several: parted as in PATH) that come first."""
 SURFACES = "sim.perf.surfaces"
 
 
@@ -61,30 +64,61 @@ class Calibration:
         return self.surfaces.get(kind, {}).get(variant)
 
 
-def calibration_names() -> tuple[str, ...]:
-    """`GPU/ENGINE` of every calibration that is there, sorted."""
-    return tuple(sorted(f"{p.parent.name}/{p.stem}" for p in FOLDER.glob("*/*.yaml")))
+def calibration_folders(own: str | None = None) -> tuple[Path, ...]:
+    """Where calibrations are looked for, the first first: `own`, those that the environment names
+    (`VARIABLE`), the packaged ones. ScenarioError on a folder without calibrations."""
+    named = [("calibrations", own)] if own else []
+    named += [(VARIABLE, part) for part in os.environ.get(VARIABLE, "").split(os.pathsep) if part]
+    return (*(_folder(setting, name) for setting, name in named), FOLDER)
+
+
+def _folder(setting: str, name: str) -> Path:
+    path = Path(name).expanduser()
+    if not any(path.glob("*/*.yaml")):
+        what = "has no GPU/ENGINE.yaml in it" if path.is_dir() else "is no folder"
+        raise ScenarioError(f"{setting}: '{name}' {what}; `sim calibrate` writes such a folder")
+    return path
+
+
+def calibration_names(folder: Path | None = None) -> tuple[str, ...]:
+    """`GPU/ENGINE` of every calibration that is there, or that is in one folder, sorted."""
+    places = (folder,) if folder is not None else calibration_folders()
+    return tuple(sorted({f"{p.parent.name}/{p.stem}" for x in places for p in x.glob("*/*.yaml")}))
+
+
+def load_calibration(gpu: str, engine: str, folder: Path | None = None) -> Calibration | None:
+    """The calibration of a GPU under an engine, from one folder or the first that has it; None
+    where nothing was measured."""
+    for place in (folder,) if folder is not None else calibration_folders():
+        path = place / gpu / f"{engine}.yaml"
+        if path.exists():
+            return _kept(path, path.stat().st_mtime_ns)
+    return None
 
 
 @cache
-def load_calibration(gpu: str, engine: str) -> Calibration | None:
-    """The calibration of a GPU under an engine; None where nothing was measured."""
-    path = FOLDER / gpu / f"{engine}.yaml"
-    return read_calibration(path) if path.exists() else None
+def _kept(path: Path, written_ns: int) -> Calibration:
+    """A file is read once, and again when it was written again."""
+    return read_calibration(path)
 
 
 def read_calibration(path: Path) -> Calibration:
     """A calibration file; ScenarioError on one that does not fit the surfaces."""
-    table = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    kinds = {
-        kind: {variant: _fitted(path, kind, entry) for variant, entry in variants.items()}
-        for kind, variants in table["surfaces"].items()
-    }
-    return Calibration(table["gpu"], table["engine"], table["source"], table["fitted"], kinds)
+    try:
+        table = yaml.load(path.read_text("utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        kinds = {
+            kind: {variant: _fitted(path, kind, entry) for variant, entry in variants.items()}
+            for kind, variants in table["surfaces"].items()
+        }
+        return Calibration(table["gpu"], table["engine"], table["source"], table["fitted"], kinds)
+    except (KeyError, TypeError, AttributeError, ValueError, yaml.YAMLError) as problem:
+        what = " ".join(str(problem).split())
+        raise ScenarioError(f"{path} is no calibration ({what}); make it anew") from problem
 
 
 def write_calibration(path: Path, calibration: Calibration) -> None:
-    """The file that `read_calibration` reads; figures with six significant digits."""
+    """The file that `read_calibration` reads; figures with six significant digits. One that is
+    there is replaced when the new one is complete."""
     table = {
         "gpu": calibration.gpu,
         "engine": calibration.engine,
@@ -95,8 +129,18 @@ def write_calibration(path: Path, calibration: Calibration) -> None:
             for kind, variants in sorted(calibration.surfaces.items())
         },
     }
+    text = yaml.safe_dump(
+        table, sort_keys=False, width=100, default_flow_style=None, allow_unicode=True
+    )
+    replace_text(path, text)
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a file aside, then put it in its place: there is never half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(table, sort_keys=False, width=100, default_flow_style=None))
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_text(text, encoding="utf-8", newline="\n")
+    aside.replace(path)
 
 
 def _fitted(path: Path, kind: str, entry: dict[str, Any]) -> Fitted:

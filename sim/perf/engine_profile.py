@@ -38,7 +38,8 @@ class EngineProfile:
     sampler_numbers: float
     """Numbers per vocabulary entry and sampled token that sampling moves."""
     all_reduce: str
-    """`custom` (the engine's own kernels for small messages) or `nccl`."""
+    """Engine whose own all-reduce kernels it uses for small messages (`vllm`, `trtllm`), or `none`
+    for NCCL alone."""
     sources: dict[str, str]
 
 

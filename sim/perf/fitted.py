@@ -2,17 +2,27 @@
 
 For every kind of kernel the figures are looked for in this order: this GPU under the engine asked
 for, this GPU under another engine, a GPU of the same architecture, a GPU of the nearest one, the
-surface's own defaults. Figures are relative to data sheets, so those of another GPU are scaled to
-this one's peaks. Whatever is not the first is an extrapolation and is listed.
+surface's own defaults. Of equally near ones, those of one's own folders come before the packaged.
+Figures are relative to data sheets, so those of another GPU are scaled to this one's peaks.
+Whatever is not the first is an extrapolation and is listed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from sim.catalog.gpu import Gpu, load_gpu
-from sim.perf.calibration import Fitted, calibration_names, load_calibration
+from sim.catalog.gpu import Gpu, gpu_names, load_gpu
+from sim.perf.calibration import (
+    FOLDER,
+    Calibration,
+    Fitted,
+    calibration_folders,
+    calibration_names,
+    load_calibration,
+)
 from sim.plugins import load
 
 NEAREST: dict[str, tuple[str, ...]] = {
@@ -34,13 +44,16 @@ class Found:
     engine: str
     variant: str
     fitted: Fitted | None
+    folder: str = ""
+    """The folder of one's own that the figures are from; empty for the packaged ones."""
 
     @property
     def source(self) -> str:
         """In words, beginning with `assumed:` when nothing was measured."""
         if self.fitted is None:
             return "assumed: default figures of the surface, nothing measured"
-        return f"fitted to {self.engine} on {self.gpu} ({self.variant})"
+        own = f", in '{self.folder}'" if self.folder else ""
+        return f"fitted to {self.engine} on {self.gpu} ({self.variant}){own}"
 
 
 @dataclass(slots=True)
@@ -52,6 +65,8 @@ class Shelf:
     """The engine asked for, then those whose kernels are the next best guess."""
     without: frozenset[str] = frozenset()
     """GPUs whose calibrations are not used (to see how a GPU without tables is predicted)."""
+    folders: tuple[Path, ...] = field(default_factory=calibration_folders)
+    """Where calibrations are: of equally near GPUs, the earlier folders first."""
     _found: dict[tuple[str, tuple[str, ...]], Found] = field(default_factory=dict)
 
     def find(self, kind: str, *variants: str) -> Found:
@@ -62,36 +77,44 @@ class Shelf:
         return self._found[key]
 
     def _look(self, kind: str, variants: tuple[str, ...]) -> Found:
-        for gpu, engine in self._places():
-            calibration = load_calibration(gpu, engine)
+        for calibration, folder in self._calibrations():
             for variant in variants:
-                fitted = calibration.find(kind, variant) if calibration else None
+                fitted = calibration.find(kind, variant)
                 if fitted is not None:
-                    return Found(fitted.surface, gpu, engine, variant, fitted)
+                    place = (calibration.gpu, calibration.engine, variant)
+                    own = "" if folder == FOLDER else str(folder)
+                    return Found(fitted.surface, *place, fitted, own)
         cls = load("sim.perf.surfaces", kind)
         return Found(cls(), self.gpu.name, "none", variants[0], None)
 
     def variants(self, kind: str) -> tuple[str, ...]:
         """Variants of a kind in the first calibration that has any."""
-        for gpu, engine in self._places():
-            calibration = load_calibration(gpu, engine)
-            if calibration and calibration.surfaces.get(kind):
+        for calibration, _ in self._calibrations():
+            if calibration.surfaces.get(kind):
                 return tuple(calibration.surfaces[kind])
         return ()
 
-    def _places(self) -> list[tuple[str, str]]:
-        """(GPU, engine) from the nearest to the farthest."""
-        there = [tuple(name.split("/")) for name in calibration_names()]
+    def _calibrations(self) -> Iterator[tuple[Calibration, Path]]:
+        """Calibrations with their folders, from the nearest to the farthest; read when asked."""
+        for gpu, engine, folder in self._places():
+            calibration = load_calibration(gpu, engine, folder)
+            if calibration is not None:
+                yield calibration, folder
+
+    def _places(self) -> list[tuple[str, str, Path]]:
+        """(GPU, engine, folder) from the nearest to the farthest. GPUs of one's own that the
+        catalog does not have are near to nothing but themselves."""
         order = NEAREST.get(self.gpu.architecture, NEAREST["hopper"])
-
-        def distance(place: tuple[str, ...]) -> tuple[int, int, int, float, str]:
-            gpu, engine = place
-            other = load_gpu(gpu)
-            same = gpu != self.gpu.name
-            near = order.index(other.architecture) if other.architecture in order else len(order)
-            rank = self.engines.index(engine) if engine in self.engines else len(self.engines)
-            bandwidth = abs(other.hbm_bytes_per_s / self.gpu.hbm_bytes_per_s - 1.0)
-            return same, near, rank, bandwidth, gpu + engine
-
-        kept = [p for p in there if p[0] not in self.without]
-        return [(p[0], p[1]) for p in sorted(kept, key=distance)]
+        ranked = []
+        for first, folder in enumerate(self.folders):
+            for gpu, engine in (name.split("/") for name in calibration_names(folder)):
+                if gpu in self.without or (gpu != self.gpu.name and gpu not in gpu_names()):
+                    continue
+                other = self.gpu if gpu == self.gpu.name else load_gpu(gpu)
+                kind = other.architecture
+                near = order.index(kind) if kind in order else len(order)
+                rank = self.engines.index(engine) if engine in self.engines else len(self.engines)
+                bandwidth = abs(other.hbm_bytes_per_s / self.gpu.hbm_bytes_per_s - 1.0)
+                key = (gpu != self.gpu.name, near, first, rank, bandwidth, gpu + engine)
+                ranked.append((key, (gpu, engine, folder)))
+        return [place for _, place in sorted(ranked)]

@@ -39,6 +39,8 @@ _EXPERTS = {
     "mxfp4": ("w4a8_mxfp4_mxfp8", "w4a16_mxfp4", "nvfp4"),
     "int4": ("int4_wo", "w4a16_mxfp4"),
 }
+SELECTED_FROM = (16_384, 131_072)
+"""Contexts between which the time of a top-k is taken as a straight line."""
 DEQUANTISE_FLOPS = 2.0
 """Operations per weight and 128-row tile to widen a stored format, on the vector units. assumed: a
 shift and a fused multiply-add (as in Marlin, arXiv 2408.11743, which hides them at small batch)."""
@@ -120,7 +122,9 @@ class FittedKernels:
                 self.gpu, **self._heads(work), batch=batch, windowed=work.cap_tokens is not None
             )
             return DecodeTables(*(some * t for t in made))
-        if work.kernel == "latent":
+        if work.kernel == "top_k":
+            return self._select(batch)
+        if work.kernel in ("latent", "sparse_latent"):
             surface = self.attention("latent_decode", work).surface
             a: Any = work.attention
             made = surface.coefficients(
@@ -171,7 +175,28 @@ class FittedKernels:
                 float(chunk),
                 float(floor),
             )
+        if work.kernel == "top_k":
+            rows = np.maximum(tokens, 1.0)
+            base, key = self._selection(rows)
+            none = 0.0 * tokens
+            return PrefillTables(some * base, some * key, none, none, none)
         return self._stream_prefill(work, tokens)
+
+    def _select(self, batch: Array) -> DecodeTables:
+        """The top-k of every sequence, as a line through its times at two contexts."""
+        base, key = self._selection(np.maximum(batch, 1.0))
+        some = np.where(batch > 0, 1.0, 0.0)
+        return DecodeTables.line(
+            some * max(self.pass_launch_s, self.launch_s), some * base, some * key
+        )
+
+    def _selection(self, rows: Array) -> tuple[Array, Array]:
+        """(seconds, seconds per score) of a selection over `rows` rows of scores."""
+        surface = self.shelf.find("top_k", "radix").surface
+        short, long = (surface.radix_seconds(self.gpu, rows, float(n)) for n in SELECTED_FROM)
+        slope = (long - short) / (SELECTED_FROM[1] - SELECTED_FROM[0])
+        base: Array = np.maximum(short - SELECTED_FROM[0] * slope, 0.0)
+        return base, slope / rows
 
     def block_s(self, work: AttentionWork, tokens: Array, decode: bool) -> Array | None:
         """What stands around latent attention, where it was measured as one block."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from sim.catalog.counting import latent_matrices
 from sim.catalog.formats import Format
-from sim.catalog.model import Layer, MoeFfn
-from sim.network.group import Operation
+from sim.catalog.model import Layer, MoeFfn, NoAttention, NoFfn
 from sim.perf.attentions import AttentionWork, cost_of
 from sim.perf.attentions.grouped import ACTIVATION_BYTES
 from sim.perf.task import PriceTask
 
+Operation = Literal["all_reduce", "all_gather", "reduce_scatter", "all_to_all"]
 Scope = Literal["rank", "stage", "heads", "kv"]
 """Among which devices: those of a rank, all of a stage, those that share heads, those that share a
 sequence's KV."""
@@ -128,10 +129,11 @@ def _ffn_side(
     if not isinstance(ffn, MoeFfn):
         return tuple(products), tuple(passes), None
     products.append(Product("router", hidden, ffn.experts, fmt))
-    inside = hidden
+    for name, (inputs, outputs) in latent_matrices(ffn, hidden).items():
+        products.append(Product(name, inputs, outputs, fmt))
     routed = Routed(
         ffn=ffn,
-        hidden=inside,
+        hidden=ffn.latent or hidden,
         width=-(-ffn.width // spread.expert_tp),
         parallel=spread.expert_parallel,
         format=task.formats.experts,
@@ -144,12 +146,12 @@ def _exchanges(task: PriceTask, layer: Layer) -> tuple[Exchange, ...]:
     all-to-all to the experts and back (each token to each device at most once)."""
     spread, hidden = task.spread, task.model.hidden * ACTIVATION_BYTES
     reduce = Exchange("all_reduce", hidden, "rank")
-    if spread.ranks == 1:
-        return (reduce, reduce)
-    if not isinstance(layer.ffn, MoeFfn):
-        return (reduce, reduce)
-    n = spread.expert_parallel
+    out = [] if isinstance(layer.attention, NoAttention) else [reduce]
+    if isinstance(layer.ffn, NoFfn):
+        return tuple(out)
+    if spread.ranks == 1 or not isinstance(layer.ffn, MoeFfn):
+        return (*out, reduce)
+    n, sent = spread.expert_parallel, (layer.ffn.latent or task.model.hidden) * ACTIVATION_BYTES
     reached = (n - 1) * (1.0 - (1.0 - 1.0 / n) ** layer.ffn.top_k)
-    sent = hidden * reached / spread.attention_tp
-    there = Exchange("all_to_all", sent, "stage")
-    return (reduce, there, there)
+    there = Exchange("all_to_all", sent * reached / spread.attention_tp, "stage")
+    return (*out, there, there)

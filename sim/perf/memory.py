@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import gcd
 
-from sim.catalog.counting import ffn_params, router_params, shared_params
+from sim.catalog.counting import ffn_params, latent_params, router_params, shared_params
 from sim.catalog.gpu import Gpu
 from sim.catalog.model import Layer, Model, MoeFfn
 from sim.errors import ScenarioError
@@ -66,9 +66,10 @@ def stage_weight_bytes(
         if isinstance(layer.ffn, MoeFfn):
             shared = shared_params(layer.ffn, model.hidden)
             router = router_params(layer.ffn, model.hidden)
-            routed = whole - shared - router
+            latent = latent_params(layer.ffn, model.hidden)
+            routed = whole - shared - router - latent
             total += experts * routed / (spread.expert_parallel * spread.expert_tp)
-            total += weights * (shared / spread.ffn_tp + router)
+            total += weights * (shared / spread.ffn_tp + router + latent)
         else:
             total += weights * whole / spread.ffn_tp
         total += 2 * ACTIVATION_BYTES * model.hidden

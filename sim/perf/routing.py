@@ -264,7 +264,7 @@ def _interpolated(
         choices=_along(t, grid, load.choices),
         touched=_along(t, grid, load.touched),
         largest=_along(t, grid, load.largest),
-        tokens=_along(t, grid, load.tokens),
+        tokens=_along(t, grid, load.tokens if ranks > 1 else grid),
     )
 
 

@@ -47,11 +47,17 @@ def _refuse(topology: Topology, wanted: Mapping[str, tuple[int, Spread, str]], g
     )
 
 
-def wires(topology: Topology, spread: Spread, devices: Devices) -> Wires:
-    """Collectives among the devices of one engine."""
+def wires(
+    topology: Topology, spread: Spread, devices: Devices, all_reduce: str | None = None
+) -> Wires:
+    """Collectives among the devices of one engine. `all_reduce` names the engine whose own kernels
+    serve small messages (`none` = NCCL alone); where the topology has none of its name, or it is
+    left out, the topology's first serve."""
 
     def among(positions: list[int]) -> Collectives:
-        return default_collectives(topology.group([devices[p] for p in positions]))
+        group = topology.group([devices[p] for p in positions])
+        known = {"none", *(c.engine for c in group.tuning.custom)}
+        return default_collectives(group, all_reduce if all_reduce in known else None)
 
     stages, tp = range(spread.stages), spread.attention_tp
     per_stage = [

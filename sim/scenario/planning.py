@@ -86,6 +86,7 @@ def plan(scenario: Scenario) -> Plan:
         oversubscription=s.topology.oversubscription,
     )
     model = load_model(_path(s.model, scenario.base))
+    _check_model(model)
     _check_pools(s)
     _check_pairing(s)
     spreads = {}
@@ -118,6 +119,16 @@ def _path(name: str, base: Path) -> str:
     if "/" in name and not Path(name).exists() and (base / name).exists():
         return str(base / name)
     return name
+
+
+def _check_model(model: Model) -> None:
+    """Refuse what no step is priced for."""
+    odd = [x for x in model.layers if x.token_share != 1 or x.kv_share != 1 or x.shared_weights]
+    if model.streams != 1 or odd:
+        raise ScenarioError(
+            f"model: {model.name} runs parallel streams or layers for a share of the tokens, which "
+            "are counted but not simulated; use the model without that preset"
+        )
 
 
 def _check_pools(s: Settings) -> None:
@@ -238,7 +249,7 @@ def _pool_plan(
                 spread=spread,
                 gpu=gpu,
                 formats=formats,
-                wires=wires(topology, spread, mine),
+                wires=wires(topology, spread, mine, pool.timer.all_reduce()),
                 max_rank_tokens=engine.max_num_batched_tokens,
                 max_sampled=engine.max_num_batched_tokens,
                 overlap=pool.overlap,

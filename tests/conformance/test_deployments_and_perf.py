@@ -9,7 +9,16 @@ from helpers import Ask, planned, play_asks, serving, steady
 from helpers.laws import all_holds
 
 from sim import plugins
-from sim.catalog.model import GroupedAttention, LatentAttention, load_model
+from sim.catalog.counting import index_bytes_per_token
+from sim.catalog.model import (
+    GatedDeltaAttention,
+    GroupedAttention,
+    LatentAttention,
+    NoAttention,
+    SparseLatentAttention,
+    StateSpaceAttention,
+    load_model,
+)
 from sim.errors import ScenarioError
 
 deployments = pytest.mark.parametrize("name", plugins.names("sim.cluster.deployments"))
@@ -24,7 +33,17 @@ GROUPED = GroupedAttention(q_heads=32, kv_heads=8, head_dim=128)
 LATENT = LatentAttention(
     q_heads=128, q_lora=1536, kv_lora=512, nope_dim=128, rope_dim=64, v_dim=128
 )
-KINDS = {"grouped": GROUPED, "latent": LATENT}
+KINDS = {
+    "grouped": GROUPED,
+    "latent": LATENT,
+    "sparse_latent": SparseLatentAttention(LATENT, index_heads=64, index_dim=128, index_topk=2048),
+    "state_space": StateSpaceAttention(heads=128, head_dim=64, state=128, groups=8, conv=4),
+    "gated_delta": GatedDeltaAttention(key_heads=16, value_heads=32, key_dim=128, value_dim=128,
+                                       conv=4),
+    "no": NoAttention(),
+}  # fmt: skip
+UNDIVIDED = 2
+"""Works of sparse attention that every device does whole: the indexer and the selection."""
 
 
 def setting(name: str) -> Any:
@@ -119,16 +138,28 @@ def kept(cost: Any, name: str, tp: int, kv_bytes: float) -> float:
     return sum(k.bytes_per_token for k in cost.kept(KINDS[name], tp, kv_bytes))
 
 
+@pytest.mark.parametrize("tp", [1, 2, 4, 8])
+@pytest.mark.parametrize("name", ["state_space", "gated_delta"])
+def test_a_state_is_divided_and_does_not_grow(name: str, tp: int) -> None:
+    cost = plugins.load("sim.perf.attentions", name)()
+    (whole,), (part,) = (cost.kept(KINDS[name], n, 2.0) for n in (1, tp))
+    assert part.bytes_per_sequence == whole.bytes_per_sequence / tp > 0
+    assert part.bytes_per_token == 0
+
+
 @attentions
 @pytest.mark.parametrize("tp", [1, 2, 4, 8])
 def test_work_divides_over_devices_and_never_vanishes(name: str, tp: int) -> None:
     cost = plugins.load("sim.perf.attentions", name)()
-    (whole, *_), (part, *_) = (cost.work(KINDS[name], n, 2.0) for n in (1, tp))
-    assert part.flops_per_context == pytest.approx(whole.flops_per_context / tp)
-    assert part.flops_per_pair == pytest.approx(whole.flops_per_pair / tp)
-    assert whole.bytes_per_context / tp <= part.bytes_per_context <= whole.bytes_per_context
     assert kept(cost, name, tp, 2.0) * tp >= kept(cost, name, 1, 2.0)
-    assert part.cap_tokens == whole.cap_tokens
+    works = zip(*(cost.work(KINDS[name], n, 2.0) for n in (1, tp)), strict=True)
+    for i, (whole, part) in enumerate(works):
+        by = 1 if name == "sparse_latent" and i < UNDIVIDED else tp
+        assert part.flops_per_context == pytest.approx(whole.flops_per_context / by)
+        assert part.flops_per_pair == pytest.approx(whole.flops_per_pair / by)
+        assert part.flops_per_token == pytest.approx(whole.flops_per_token / by)
+        assert whole.bytes_per_context / by <= part.bytes_per_context <= whole.bytes_per_context
+        assert part.cap_tokens == whole.cap_tokens
 
 
 @attentions
@@ -141,11 +172,13 @@ def test_matrices_of_all_devices_hold_at_least_the_whole(name: str, tp: int) -> 
     assert whole <= tp * part <= tp * whole
 
 
-@attentions
+@pytest.mark.parametrize("name", [n for n in KINDS if n != "no"])
 def test_halving_the_cache_format_halves_its_bytes(name: str) -> None:
     cost = plugins.load("sim.perf.attentions", name)()
-    (two, *_), (one, *_) = (cost.work(KINDS[name], 1, b) for b in (2.0, 1.0))
-    assert kept(cost, name, 1, 1.0) == kept(cost, name, 1, 2.0) / 2
+    *_, two = cost.work(KINDS[name], 1, 2.0)
+    *_, one = cost.work(KINDS[name], 1, 1.0)
+    fixed = index_bytes_per_token(KINDS[name])
+    assert kept(cost, name, 1, 1.0) - fixed == (kept(cost, name, 1, 2.0) - fixed) / 2
     assert one.bytes_per_context == two.bytes_per_context / 2
     assert one.flops_per_pair == two.flops_per_pair
 

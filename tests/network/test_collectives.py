@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim import plugins
-from sim.network.collectives import Group, Line, Tuning, default_collectives
+from sim.errors import ScenarioError
+from sim.network.collectives import Custom, Group, Line, Tuning, default_collectives
 from sim.network.group import OPERATIONS
 from sim.network.topology import load_topology
 
@@ -21,7 +22,8 @@ algorithms = pytest.mark.parametrize("name", plugins.names(FOLDER))
 ALL = Tuning(
     ring=(Line(efficiency=0.5, launch_s=1e-6), Line(efficiency=0.9, launch_s=5e-6)),
     direct=(Line(efficiency=0.8, step_s=1e-6),),
-    one_shot=(Line(efficiency=0.6),),
+    one_shot=(Line(efficiency=0.6, step_s=1e-7),),
+    two_shot=(Line(efficiency=0.7, launch_s=2e-6, copy_ratio=3.0),),
     in_switch=(Line(efficiency=0.6, launch_s=3e-6),),
     scale_out=(Line(efficiency=0.9),),
 )
@@ -170,6 +172,90 @@ def test_the_rings_latency_is_as_measured(machine: str, size: int, microseconds:
     among = load_topology(machine).group(range(size))
     seconds = plugins.load(FOLDER, "ring")().seconds("all_reduce", among, 4096.0)
     assert seconds == pytest.approx(microseconds * 1e-6, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("operation", "nbytes", "microseconds"),
+    [
+        ("all_reduce", 4096, 16.0),
+        ("all_gather", 4096, 11.9),
+        ("all_to_all", 4096, 10.8),
+        ("all_reduce", 512e6, 1223),
+        ("all_gather", 512e6, 681),
+        ("all_to_all", 512e6, 787),
+    ],
+)
+def test_four_gpus_of_a_rack_are_as_measured(
+    operation: str, nbytes: float, microseconds: float
+) -> None:
+    """NCCL within a GB200 tray, AIConfigurator's kernel tables, whose lines were fitted to 2 and 8
+    GPUs of B200: 628, 564 and 488 GB/s of bus bandwidth at 512 MB."""
+    priced = default_collectives(load_topology("gb200_nvl72").group(range(4)), "none")
+    if operation == "all_to_all":
+        seconds = priced.all_to_all_s(nbytes * 3 / 4)
+    else:
+        price = priced.all_reduce_s if operation == "all_reduce" else priced.all_gather_s
+        seconds = price(nbytes)
+    assert seconds * 1e6 == pytest.approx(microseconds, rel=0.1)
+
+
+LINE = (Line(efficiency=0.5, launch_s=1e-6),)
+SLOW = (Line(efficiency=0.1, launch_s=9e-6),)
+ENGINES = Tuning(
+    ring=SLOW,
+    custom=(
+        Custom(engine="first", one_shot=LINE, max_bytes=2.0**20),
+        Custom(engine="second", two_shot=LINE, max_bytes=2.0**22),
+    ),
+)
+
+
+def engines_group(tuning: Tuning = ENGINES) -> Group:
+    return Group(8, 1, 8, 450e9, 0.0, 0.5e-6, 0.0, tuning)
+
+
+def test_the_engine_that_is_named_brings_its_own_all_reduce() -> None:
+    among = engines_group()
+    nccl = default_collectives(among, "none").all_reduce_s(4096.0)
+    first = default_collectives(among, "first").all_reduce_s(4096.0)
+    second = default_collectives(among, "second").all_reduce_s(4096.0)
+    assert first < second < nccl
+    assert default_collectives(among).all_reduce_s(4096.0) == first
+
+
+def test_beyond_its_largest_message_an_engine_calls_nccl() -> None:
+    among = engines_group()
+    nbytes = np.array([2.0**20, 2.0**20 + 1, 2.0**22, 2.0**22 + 1])
+    nccl = default_collectives(among, "none").all_reduce_s(nbytes)
+    quicker = {
+        engine: (default_collectives(among, engine).all_reduce_s(nbytes) < nccl).tolist()
+        for engine in ("first", "second")
+    }
+    assert quicker == {"first": [True, False, False, False], "second": [True, True, True, False]}
+
+
+def test_an_engine_changes_no_other_collective() -> None:
+    among = engines_group()
+    one, other = default_collectives(among, "first"), default_collectives(among, "none")
+    assert one.all_gather_s(1e6) == other.all_gather_s(1e6)
+    assert one.all_to_all_s(1e6) == other.all_to_all_s(1e6)
+
+
+def test_an_engine_without_figures_is_refused_with_those_that_have() -> None:
+    with pytest.raises(ScenarioError, match=r"'third'.*none, first, second"):
+        default_collectives(engines_group(), "third")
+
+
+def test_a_topology_may_name_its_shots_without_an_engine() -> None:
+    among = engines_group(Tuning(ring=SLOW, one_shot=LINE))
+    with_shots, without = default_collectives(among), default_collectives(among, "none")
+    assert with_shots.all_reduce_s(4096.0) < without.all_reduce_s(4096.0)
+
+
+def test_two_devices_have_nothing_to_gain_from_the_switch() -> None:
+    switch = plugins.load(FOLDER, "in_switch")()
+    assert switch.fits("all_reduce", group(3))
+    assert not switch.fits("all_reduce", group(2))
 
 
 def test_collectives_and_topologies_know_nothing_of_simulated_time() -> None:

@@ -1,13 +1,14 @@
 """Seconds that a collective takes alone on its wires: closed forms, one file per algorithm.
 
 `default_collectives(group)` prices every operation by the quickest algorithm of the folder that
-fits, as a serving engine with NCCL and a custom small-message all-reduce would choose. All
-algorithms are pure: no clock, no sharing with other traffic.
+fits, as a serving engine with NCCL and a custom small-message all-reduce would choose; a second
+argument names the engine whose all-reduce it is, or `none`. All algorithms are pure: no clock, no
+sharing with other traffic.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from sim import plugins
@@ -16,6 +17,7 @@ from sim.network.group import (
     OPERATIONS,
     Algorithm,
     Amount,
+    Custom,
     Group,
     Line,
     Operation,
@@ -23,7 +25,15 @@ from sim.network.group import (
     least,
 )
 
-__all__ = ["Algorithm", "Collectives", "Group", "Line", "Tuning", "default_collectives"]
+__all__ = [
+    "Algorithm",
+    "Collectives",
+    "Custom",
+    "Group",
+    "Line",
+    "Tuning",
+    "default_collectives",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +86,18 @@ def _algorithms() -> tuple[Algorithm, ...]:
     return tuple(plugins.load(folder, name)() for name in plugins.names(folder))
 
 
-def default_collectives(group: Group) -> Collectives:
-    """Every operation by the quickest algorithm of this folder that fits the group."""
+def default_collectives(group: Group, custom: str | None = None) -> Collectives:
+    """Every operation by the quickest algorithm of this folder that fits the group.
+
+    `custom` names the engine whose own all-reduce serves small messages (`trtllm`, `vllm`: those
+    of the topology's `collectives.custom`); `none` is NCCL alone; left out, the topology's first.
+    Raises ScenarioError for an engine that the topology has no figures of.
+    """
+    tuned = replace(group, tuning=group.tuning.choose(custom))
     chosen: dict[Operation, tuple[Algorithm, ...]] = {}
     for operation in OPERATIONS:
-        fitting = tuple(a for a in _algorithms() if a.fits(operation, group))
-        if not fitting and group.size > 1:
-            raise BrokenInvariant(f"no algorithm does '{operation}' for {group}")
+        fitting = tuple(a for a in _algorithms() if a.fits(operation, tuned))
+        if not fitting and tuned.size > 1:
+            raise BrokenInvariant(f"no algorithm does '{operation}' for {tuned}")
         chosen[operation] = fitting
-    return Collectives(group, chosen)
+    return Collectives(tuned, chosen)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sim.network.group import Amount, Group, Line, Operation, least, most
+from sim.network.group import Amount, Group, Line, Operation, least, line_seconds, most
 from sim.settings import settings
 
 _ROUNDS = {"all_reduce": 2, "all_gather": 1, "reduce_scatter": 1}
@@ -39,9 +39,11 @@ class Hierarchical:
 
 def _seconds(group: Group, rounds: int, inner: Line, outer: Line, nbytes: Amount) -> Amount:
     k, m = group.per_domain, group.domains
-    latency = inner.launch_s + rounds * (k - 1) * (group.scale_up_latency_s + inner.step_s)
-    latency += outer.launch_s + rounds * (m - 1) * (group.scale_out_latency_s + outer.step_s)
-    up, out = group.scale_up_bytes_per_s, group.scale_out_bytes_per_s
-    inside = nbytes * (rounds * (k - 1) / k) / (inner.efficiency * up)
-    outside = nbytes * (rounds * (m - 1) / (m * k)) / (outer.efficiency * out)
+    near, far = rounds * (k - 1), rounds * (m - 1)
+    latency = inner.launch_s + near * (group.scale_up_latency_s + inner.step_s)
+    latency += outer.launch_s + far * (group.scale_out_latency_s + outer.step_s)
+    wire, up = nbytes * (near / k), group.scale_up_bytes_per_s
+    bulk = Line(efficiency=inner.efficiency, copy_ratio=inner.copy_ratio)
+    inside = line_seconds(bulk, 0, 0.0, wire, up, nbytes / k)
+    outside = nbytes * (far / (m * k)) / (outer.efficiency * group.scale_out_bytes_per_s)
     return latency + most(inside, outside)

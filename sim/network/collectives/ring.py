@@ -23,16 +23,17 @@ class Ring:
         )
 
     def seconds(self, operation: Operation, group: Group, nbytes: Amount) -> Amount:
-        """launch + rounds · (n−1) · (latency + step) + rounds · (n−1)/n · bytes ÷ bandwidth."""
+        """launch + rounds · (n−1) · (latency + step) + rounds · (n−1)/n · bytes ÷ bandwidth
+        + bytes/n ÷ copy rate (within one domain: the network is slower than any copy)."""
         n, rounds = group.size, _ROUNDS[operation]
         wire = nbytes * (rounds * (n - 1) / n)
         steps = rounds * (n - 1)
-        tuning = group.tuning
+        tuning, near_s = group.tuning, group.scale_up_latency_s
         if group.domains == 1:
             bandwidth = group.scale_up_bytes_per_s
-            return quickest(tuning.ring, steps, group.scale_up_latency_s, wire, bandwidth)
+            return quickest(tuning.ring, steps, steps * near_s, wire, bandwidth, nbytes / n)
         outer = rounds * (group.domains - 1)
         line = tuning.ring[0]
-        inner_s = line.launch_s + (steps - outer) * (group.scale_up_latency_s + line.step_s)
-        latency, bandwidth = group.scale_out_latency_s, group.scale_out_bytes_per_s
-        return inner_s + quickest(tuning.scale_out, outer, latency, wire, bandwidth)
+        inner_s = line.launch_s + (steps - outer) * (near_s + line.step_s)
+        far_s, bandwidth = outer * group.scale_out_latency_s, group.scale_out_bytes_per_s
+        return inner_s + quickest(tuning.scale_out, outer, far_s, wire, bandwidth)

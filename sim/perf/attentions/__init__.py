@@ -18,8 +18,8 @@ class AttentionWork:
     """One kind of work of a layer's attention on one device, per unit of what the engine counts."""
 
     kernel: str
-    """What does it: `grouped`, `latent` (kernels that were measured) or `stream` (anything else:
-    the slower of its arithmetic and its traffic)."""
+    """What does it: `grouped`, `latent`, `sparse_latent`, `top_k` (kernels that were measured) or
+    `stream` (anything else: the slower of its arithmetic and its traffic)."""
     attention: Attention
     tp: int
     """Devices that share the heads."""
@@ -50,6 +50,25 @@ class Kept:
     """Most tokens that are kept (a sliding window); None = all."""
     bytes_per_sequence: float = 0.0
     """A state that does not grow."""
+
+
+def recurrent_work(
+    attention: Attention, tp: int, bytes_per_sequence: float, flops_per_token: float
+) -> AttentionWork:
+    """The work of a state that does not grow; heads are divided over `tp` devices."""
+    return AttentionWork(
+        kernel="stream",
+        attention=attention,
+        tp=tp,
+        flops_per_context=0.0,
+        bytes_per_context=0.0,
+        bytes_per_sequence=bytes_per_sequence / tp,
+        flops_per_pair=0.0,
+        flops_per_cached_key=0.0,
+        bytes_per_key=0.0,
+        cap_tokens=None,
+        flops_per_token=flops_per_token / tp,
+    )
 
 
 class AttentionCost(Protocol):

@@ -33,7 +33,8 @@ class DecodeAttention:
 
     - far_key_s = max(bytes of a key ÷ (`bandwidth`·HBM), items·`key_s` ÷ SMs ÷ n,
       `serial_s` ÷ n): memory, arithmetic, or one thread block walking over a context not split.
-    - near_key_s = far_key_s ÷ `near`: short contexts have too few loads in flight.
+    - near_key_s = max(far_key_s, bytes of a key ÷ SMs ÷ `sm_bytes_per_s`): with short contexts too
+      few loads are in flight to cover the latency of memory (Little's law).
     - floor_s = `launch_s` + items·`item_s` + n·q_heads·`query_s`: short contexts.
     - near_s = `launch_s` + items·`stream_s`; far_s = near_s + `ramp_s`: filling and draining a
       split-KV kernel and its reduction (Flash-Decoding, pytorch.org/blog/flash-decoding).
@@ -52,7 +53,7 @@ class DecodeAttention:
     stream_s: tuple[float, ...] = (5e-7,)
     ramp_s: tuple[float, ...] = (8e-6,)
     bandwidth: tuple[float, ...] = (0.9,)
-    near: tuple[float, ...] = (0.6,)
+    sm_bytes_per_s: tuple[float, ...] = (2e10,)
     key_s: tuple[float, ...] = (1e-10,)
     serial_s: tuple[float, ...] = (1e-10,)
     window_s: tuple[float, ...] = (1e-6,)
@@ -116,9 +117,10 @@ class DecodeAttention:
         q, kv, n = _float(q_heads), _float(kv_heads), np.maximum(_float(batch), 1.0)
         at, passes, sms = self._class(q / kv), kv * np.maximum(1.0, q / kv / _PACKED), gpu.sm_count
         items = n * passes
-        memory = 2.0 * kv * _float(head_dim) * _float(kv_bytes) / gpu.hbm_bytes_per_s
+        key_bytes = 2.0 * kv * _float(head_dim) * _float(kv_bytes)
+        memory_s = key_bytes / (_pick(self.bandwidth, at) * gpu.hbm_bytes_per_s)
         far_key_s = np.maximum(
-            np.maximum(memory / _pick(self.bandwidth, at), passes * _pick(self.key_s, at) / sms),
+            np.maximum(memory_s, passes * _pick(self.key_s, at) / sms),
             _pick(self.serial_s, at) / n,
         )
         launch_s = _pick(self.launch_s, at)
@@ -126,7 +128,7 @@ class DecodeAttention:
             launch_s + (items * _pick(self.item_s, at) + n * q * _pick(self.query_s, at)) / sms
         )
         near_s = launch_s + items * _pick(self.stream_s, at) / sms
-        near_key_s = far_key_s / _pick(self.near, at)
+        near_key_s = np.maximum(far_key_s, key_bytes / (_pick(self.sm_bytes_per_s, at) * sms))
         return floor_s, near_s, near_key_s, near_s + _pick(self.ramp_s, at), far_key_s
 
     def _window_s(

@@ -161,3 +161,14 @@ def _hit(bins: float, experts: float, top_k: float) -> float:
     for i in range(int(min(top_k, experts))):
         missed *= max(experts - per_bin - i, 0.0) / (experts - i)
     return 1.0 - missed
+
+
+ONE_SIDED = Dispatch(
+    launch_s=(16.8e-6, 15.2e-6),
+    up=(0.588, 0.9),
+    token_s=(9.1e-9, 1.06e-7),
+)
+"""One-sided all-to-all in an NVL72 rack, variant `one_sided`: least squares on 36 figures of
+AIConfigurator's TensorRT-LLM tables for GB200 (hidden size 7168, 8 of 256 experts, balanced; 1 to
+4096 tokens per rank; dispatch in NVFP4 on 8 and 32 ranks and in BF16 on 8 and 64, combine in BF16
+on 8 and 64), mean error 10 %. Combine is held to at most 0.9 of NVLink."""

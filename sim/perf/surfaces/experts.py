@@ -41,7 +41,7 @@ class Experts:
     flops: float = 0.75
     """Achieved fraction of the matrix peak with the tallest tile."""
     tiles: tuple[float, ...] = (8.0, 16.0, 32.0, 64.0, 128.0)
-    """Rows of the tiles that the kernels choose from; an expert's rows are padded to whole tiles."""
+    """Rows of the tiles to choose from; an expert's rows are padded to whole tiles."""
     tile_rows: float = 32.0
     """Rows by which a tile costs more than its height: small tiles use the matrix units badly."""
     tile_columns: float = 128.0

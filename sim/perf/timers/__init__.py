@@ -14,5 +14,8 @@ class Timer(Protocol):
     def compile(self, task: PriceTask) -> TableTimer:
         """The price list of one engine."""
 
+    def all_reduce(self) -> str | None:
+        """Engine whose own all-reduce kernels are taken; `none` = NCCL alone, None = any."""
+
     def assumptions(self, task: PriceTask) -> list[dict[str, str]]:
         """Figures that the prices lean on: what, value, source."""

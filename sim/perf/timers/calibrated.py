@@ -12,6 +12,7 @@ from typing import Annotated
 import numpy as np
 
 from sim.catalog.model import MoeFfn
+from sim.perf.calibration import calibration_folders
 from sim.perf.compile import Compiler
 from sim.perf.engine_profile import EngineProfile, load_engine_profile
 from sim.perf.fitted import Shelf
@@ -38,9 +39,12 @@ class Calibrated:
     """How tokens spread over experts."""
     without: tuple[str, ...] = ()
     """GPUs whose tables are not used: to see how well they are predicted from others."""
+    calibrations: str | None = None
+    """A folder that `sim calibrate` wrote, looked into before the packaged ones."""
 
     def __post_init__(self) -> None:
         load_engine_profile(self.engine_profile)
+        calibration_folders(self.calibrations)
 
     def compile(self, task: PriceTask) -> TableTimer:
         """Tabulate every stage."""
@@ -71,7 +75,12 @@ class Calibrated:
     def shelf(self, task: PriceTask) -> Shelf:
         """Where figures are looked for."""
         engines = load_engine_profile(self.engine_profile).kernels
-        return Shelf(task.gpu, engines, frozenset(self.without))
+        folders = calibration_folders(self.calibrations)
+        return Shelf(task.gpu, engines, frozenset(self.without), folders)
+
+    def all_reduce(self) -> str | None:
+        """As the engine's profile says."""
+        return load_engine_profile(self.engine_profile).all_reduce
 
     def _graphs(self, profile: EngineProfile) -> bool:
         return self.cuda_graphs and profile.graph_tokens > 0

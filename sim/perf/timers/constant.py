@@ -39,6 +39,9 @@ class Constant:
             attention=(),
         )
 
+    def all_reduce(self) -> None:
+        """Any: no step is priced by collectives."""
+
     def assumptions(self, task: PriceTask) -> list[dict[str, str]]:
         """The two figures, which the scenario states."""
         value = f"{self.step_s} s a step, {self.token_s} s a token"

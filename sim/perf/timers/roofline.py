@@ -55,6 +55,9 @@ class Roofline:
         host = HostTables.constant(self.host_s, task.max_sampled)
         return TableTimer(caps=task.caps(), tables=tables, host=host)
 
+    def all_reduce(self) -> None:
+        """The topology's first."""
+
     def assumptions(self, task: PriceTask) -> list[dict[str, str]]:
         """The achieved fractions and floors, with their sources."""
         eff = efficiency_of(task.gpu)
