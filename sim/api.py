@@ -13,7 +13,7 @@ from typing import Any
 from sim.errors import BrokenInvariant, ScenarioError
 from sim.measure.summary import measure
 from sim.record.run_folder import RunFolder
-from sim.scenario.planning import Plan, plan
+from sim.scenario.planning import Plan, open_workload, plan
 from sim.scenario.scenario import Scenario
 from sim.scenario.simulation import Outcome, Progress, simulate
 
@@ -70,20 +70,18 @@ def run(
 
 
 def _play(worked_out: Plan, path: Path, own: bool, progress: Progress | None) -> Outcome:
-    """Simulate into the folder. One that is our own is gone when nothing came of it; before an
-    earlier run is replaced, the workload is tried."""
-    scenario = worked_out.scenario
-    if not own:
-        scenario.settings.workload.asks(scenario.settings.seed, scenario.base)
+    """Simulate into the folder, which is touched only when the workload could be opened. One that
+    is our own is gone when nothing came of it."""
     try:
+        source = open_workload(worked_out)
         folder = RunFolder.create(path)
-        return simulate(worked_out, folder, progress)
+        return simulate(worked_out, folder, progress, source)
     except (ScenarioError, KeyboardInterrupt):
         if own and path.is_dir():
             rmtree(path)
         raise
     except BrokenInvariant as broken:
-        folder.write_text("scenario.yaml", scenario.to_yaml())
+        folder.write_text("scenario.yaml", worked_out.scenario.to_yaml())
         broken.add_note(str(path))
         raise
 

@@ -122,6 +122,19 @@ class Topology:
         )
         return Bundle(tuple(sorted(crossings.items())), len(pairs), latency, len(pairs) * level)
 
+    def pattern(self, devices: Sequence[int]) -> tuple[tuple[int, int], ...]:
+        """How devices lie: node and leaf switch of each, counted from the first. Groups of equal
+        pattern have equal wires."""
+        nodes: dict[int, int] = {}
+        leaves: dict[str, int] = {}
+        return tuple(
+            (
+                nodes.setdefault(self.devices[d].node, len(nodes)),
+                leaves.setdefault(self._ports[d].leaf, len(leaves)),
+            )
+            for d in devices
+        )
+
     def group(self, devices: Sequence[int]) -> Group:
         """What a collective among these devices (each once) sees of the machine."""
         if not devices or len(set(devices)) != len(devices):

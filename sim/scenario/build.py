@@ -25,7 +25,7 @@ from sim.perf.step_timer import TableTimer
 from sim.record.log import Log
 from sim.rng import Draws
 from sim.scenario.breakdown import Breakdown
-from sim.scenario.planning import Plan, PoolPlan
+from sim.scenario.planning import Plan, PoolPlan, open_workload
 from sim.workload.request import Source
 
 
@@ -42,12 +42,13 @@ class Built:
     source: Source
 
 
-def build(plan: Plan, folder: Path | None) -> Built:
-    """Make everything that runs. Tables go to `folder`, or stay in memory."""
-    scenario, s = plan.scenario, plan.scenario.settings
+def build(plan: Plan, folder: Path | None, source: Source | None = None) -> Built:
+    """Make everything that runs. Tables go to `folder`, or stay in memory. The `source` is the
+    plan's own when left out."""
+    s = plan.scenario.settings
     clock, breakdown = Clock(), Breakdown()
     log = Log(folder, {"steps": breakdown})
-    source = s.workload.open(s.seed, scenario.base)
+    source = source or open_workload(plan)
     sampler = Sampler()
     pools, views = _pools(plan, Services(clock, log, sampler), breakdown)
     fabric = s.fabric.start(_FabricServices(clock, plan.topology, log))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sim import plugins
-from sim.scenario.planning import Plan, PoolPlan
+from sim.scenario.planning import Plan, PoolPlan, open_workload
 from sim.workload.describe import describe
 from sim.workload.trace import Trace
 
@@ -17,7 +17,7 @@ def check(plan: Plan) -> Facts:
     the workload; ScenarioError when that fails."""
     s = plan.scenario.settings
     asks = s.workload.asks(s.seed, plan.scenario.base)
-    source = s.workload.open(s.seed, plan.scenario.base)
+    source = open_workload(plan)
     return {
         "name": s.name,
         "description": s.description,

@@ -71,10 +71,3 @@ def wires(
         stage=tuple(among(positions) for positions in per_stage),
         between=tuple(among([per_stage[s][0], per_stage[s + 1][0]]) for s in stages[:-1]),
     )
-
-
-def shape_of(topology: Topology, devices: Devices) -> tuple[int, ...]:
-    """How an engine's devices lie: the node of each, counted from the first. Engines of one shape
-    have the same wires."""
-    nodes: dict[int, int] = {}
-    return tuple(nodes.setdefault(topology.devices[d].node, len(nodes)) for d in devices)

@@ -18,9 +18,10 @@ from sim.perf.memory import Memory, fit
 from sim.perf.spread import Spread
 from sim.perf.task import Formats, PriceTask
 from sim.plugins import name_of
-from sim.scenario.placing import Devices, place, shape_of, wires
+from sim.scenario.placing import Devices, place, wires
 from sim.scenario.scenario import Scenario
 from sim.scenario.settings import PoolSettings, Settings
+from sim.workload.request import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,23 @@ def plan(scenario: Scenario) -> Plan:
             pools.append(_pool_plan(name, pool, *args))
     _check_formats(s, tuple(pools))
     return Plan(scenario, topology, tuple(pools))
+
+
+def open_workload(plan: Plan) -> Source:
+    """The clients of a plan. Prefix blocks are kept as whole KV blocks, so the trace's block size
+    must be a multiple of the engines': ScenarioError when it is not."""
+    s = plan.scenario.settings
+    source = s.workload.open(s.seed, plan.scenario.base)
+    for pool in plan.pools:
+        block = pool.settings.engine.block_size
+        if pool.caches_prefixes and source.block_tokens % block:
+            fits = [n for n in (8, 16, 32, 64, 128) if source.block_tokens % n == 0]
+            raise ScenarioError(
+                f"pools.{pool.name}.engine.block_size: {block} does not divide the "
+                f"{source.block_tokens} tokens of the workload's prefix blocks; write "
+                f"{', '.join(map(str, fits))}, or enable_prefix_caching: false"
+            )
+    return source
 
 
 @contextmanager
@@ -239,10 +257,10 @@ def _pool_plan(
         max_sampled=engine.max_num_seqs,
         utilization=engine.gpu_memory_utilization,
     )
-    shapes: dict[tuple[int, ...], PriceTask] = {}
+    shapes: dict[tuple[tuple[int, int], ...], PriceTask] = {}
     tasks = []
     for mine in devices:
-        shape = shape_of(topology, mine)
+        shape = topology.pattern(mine)
         if shape not in shapes:
             shapes[shape] = PriceTask(
                 model=model,

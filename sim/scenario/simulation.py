@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import signal
 import threading
@@ -22,6 +21,7 @@ from sim.record.run_folder import RunFolder
 from sim.scenario.build import Built, build
 from sim.scenario.planning import Plan
 from sim.workload.describe import describe
+from sim.workload.request import Source
 
 Progress = Callable[[int, int, float], None]
 """Told (requests that have ended, requests expected, simulated seconds) now and then."""
@@ -76,9 +76,15 @@ class Outcome:
     """SimPy events that were processed (to a multiple of the batch they are counted in)."""
 
 
-def simulate(plan: Plan, run: RunFolder | None, progress: Progress | None = None) -> Outcome:
-    """Play a planned scenario and write its tables (to memory when `run` is None)."""
-    built = build(plan, run.path if run else None)
+def simulate(
+    plan: Plan,
+    run: RunFolder | None,
+    progress: Progress | None = None,
+    source: Source | None = None,
+) -> Outcome:
+    """Play a planned scenario and write its tables (to memory when `run` is None). The `source` of
+    requests is the plan's own when left out."""
+    built = build(plan, run.path if run else None, source)
     until = plan.scenario.settings.until_s
     if until is not None:
         end = built.clock.at(until, AFTER_ALL)
@@ -161,7 +167,7 @@ def write_facts(outcome: Outcome, run: RunFolder) -> None:
     run.write_text("scenario.yaml", plan.scenario.to_yaml())
     run.write_json("topology.json", plan.topology.to_json())
     run.write_json("assumptions.json", plan.assumptions())
-    run.write_json("workload.json", json.loads(json.dumps(describe(built.source))))
+    run.write_json("workload.json", describe(built.source))
     run.write_json(
         "run.json",
         {

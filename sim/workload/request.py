@@ -65,6 +65,10 @@ class Source(Protocol):
         """Whether what becomes of its requests changes what it sends."""
 
     @property
+    def block_tokens(self) -> int:
+        """Tokens per prefix block of its requests; 0 when they name none."""
+
+    @property
     def expected(self) -> int:
         """How many requests it will send in all (for progress bars)."""
 

@@ -33,6 +33,11 @@ class OpenSource:
         return False
 
     @property
+    def block_tokens(self) -> int:
+        """The trace's."""
+        return self.asks.block_tokens
+
+    @property
     def expected(self) -> int:
         """All requests of the trace."""
         return len(self.asks)
@@ -76,6 +81,11 @@ class ClosedLoopSource:
     def listens(self) -> bool:
         """Every end frees a client."""
         return True
+
+    @property
+    def block_tokens(self) -> int:
+        """The trace's."""
+        return self.asks.block_tokens
 
     @property
     def expected(self) -> int:

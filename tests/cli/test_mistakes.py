@@ -269,3 +269,16 @@ def test_a_broken_invariant_asks_for_a_report_with_the_run_folder(
 )
 def test_what_nobody_expected_is_one_sentence_too(error: BaseException, says: str) -> None:
     assert sentence(error).startswith(says)
+
+
+def test_prefix_blocks_must_be_whole_kv_blocks(desk: Desk) -> None:
+    """A trace names runs of 512 tokens; 24 does not divide them. An earlier run stays as it was."""
+    out, trace = desk.folder / "kept", Path(__file__).parents[2] / "traces/sample_mooncake.jsonl"
+    assert desk.sim("run", desk.file, "--out", out, "--no-report").code == 0
+    before = (out / "run.json").read_bytes()
+    sets = ("--set", f"workload={{path: {trace}}}", "--set", "pools.serve.engine.block_size=24")
+    says = desk.mistake("run", desk.file, *sets, "--out", out)
+    assert "pools.serve.engine.block_size: 24 does not divide the 512 tokens" in says
+    assert (out / "run.json").read_bytes() == before
+    off = ("--set", "pools.serve.engine.enable_prefix_caching=false")
+    assert desk.sim("run", desk.file, *sets, *off, "--out", out, "--no-report").code == 0
