@@ -25,7 +25,6 @@ from sim.engine.sequence import Sequence
 from sim.engine.stays import DECODING, FINISHED, HANDED_OFF, PREEMPTED, Stays
 from sim.engine.track import Track
 from sim.perf.shape import StepShape, capped_pairs, pairs
-from sim.perf.step_timer import StepTimer
 from sim.record.tables import NONE
 
 
@@ -37,16 +36,15 @@ class Engine:
         number: int,
         *,
         services: Services,
-        timer: StepTimer,
+        pacer: Pacer,
         ranks: list[Rank],
         batcher: Batcher,
         gauges: Gauges,
-        leap: bool,
     ) -> None:
         self.number = number
         self.clock = services.clock
         self.ranks = ranks
-        self.pacer = Pacer(timer, leap)
+        self.pacer = pacer
         self.gauges = gauges
         self.port: Port
         """Who hears of its sequences; set before anything is submitted."""
@@ -60,7 +58,7 @@ class Engine:
         self._mixed = batcher.mixed
         self._sent_back = False
         """Somebody was preempted in this beat."""
-        self.flights = [self._flight(slot, services) for slot in range(timer.stages)]
+        self.flights = [self._flight(slot, services) for slot in range(pacer.timer.stages)]
         self.levers = Levers(self, services.log.engines)
         for rank in ranks:
             rank.preempted = self._preempted

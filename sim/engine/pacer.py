@@ -9,16 +9,18 @@ from __future__ import annotations
 from itertools import accumulate
 
 from sim.engine.flight import LONGEST_PIECE, Flight
+from sim.perf.epochs import Epochs
 from sim.perf.step_timer import StepTimer
 
 
 class Pacer:
     """Prices the flights of one engine."""
 
-    __slots__ = ("_leap", "_stage_free", "factor", "timer")
+    __slots__ = ("_epochs", "_leap", "_stage_free", "factor", "timer")
 
-    def __init__(self, timer: StepTimer, leap: bool) -> None:
+    def __init__(self, timer: StepTimer, leap: bool, epochs: Epochs | None = None) -> None:
         self.timer = timer
+        self._epochs = epochs
         self.factor = 1.0
         """How many times longer than priced the work takes."""
         self._leap = leap and timer.stages == 1
@@ -37,12 +39,16 @@ class Pacer:
         """Set the ends of the flight, which begins now."""
         now, factor = flight.begun_s, self.factor
         passes, flight.grown = 1, 1
+        if self._epochs is not None:
+            self.timer = self._epochs.at(len(flight.track.ends))
         flight.pipeline_s = flight.contention_s = 0.0
         if self._leap and not flight.prefills and factor == 1.0:
             passes = flight.piece
             for rank, lane in flight.seats:
                 passes = 1 if rank.pressed else rank.horizon(lane, passes)
             flight.piece = min(2 * flight.piece, LONGEST_PIECE)
+            if self._epochs is not None:
+                passes = min(passes, self._epochs.left(len(flight.track.ends)))
         if passes > 1:
             seconds = self.timer.price_run(flight.shapes, passes)
             flight.ends = list(accumulate(seconds, initial=now))

@@ -16,7 +16,7 @@ from sim.perf.efficiency import efficiency_of
 from sim.perf.fitted import Found, Shelf
 from sim.perf.layer_work import Routed
 from sim.perf.price_list import DecodeTables, PrefillTables
-from sim.perf.routing import Routing
+from sim.perf.routing import RankLoad, Routing
 from sim.perf.spread import kv_heads_per_device
 from sim.perf.surfaces.decode_attention import nearest_variant
 from sim.perf.task import Formats
@@ -47,6 +47,10 @@ shift and a fused multiply-add (as in Marlin, arXiv 2408.11743, which hides them
 _TILE_ROWS = 128
 
 
+LEVELS = 8
+"""Equally likely levels of expert load: octiles of the slowest rank's."""
+
+
 @dataclass(slots=True)
 class FittedKernels:
     """Kernels of one GPU under one engine, for a model in given formats."""
@@ -61,6 +65,8 @@ class FittedKernels:
     """Shortest elementwise kernel."""
     launch_s: float
     """Least time of any kernel, where the host launches each; 0 under CUDA graphs."""
+    level: int | None = None
+    """Which level of expert load; None = the expected one."""
 
     def product_s(self, tokens: Array, inputs: int, outputs: int, fmt: Format) -> Array:
         """As the fitted product in the format in which it runs, and the widening of the weights
@@ -87,8 +93,7 @@ class FittedKernels:
         """The fused expert layer of the slowest device."""
         ffn, fmt = routed.ffn, routed.format
         found = self.experts(fmt)
-        ranks = routed.parallel
-        load = self.routing.slowest(tokens, ffn.experts, ffn.top_k, ranks)
+        load = self._load(tokens, routed)
         out: Array = found.surface.seconds(
             self.gpu,
             fmt,
@@ -103,6 +108,23 @@ class FittedKernels:
             top_k=float(ffn.top_k),
         )
         return np.where(tokens > 0, np.maximum(out, 2 * self.launch_s), 0.0)
+
+    def _load(self, tokens: Array, routed: Routed) -> RankLoad:
+        """Of the slowest rank: expected, or scaled to the level drawn."""
+        ffn, ranks = routed.ffn, routed.parallel
+        load = self.routing.slowest(tokens, ffn.experts, ffn.top_k, ranks)
+        if self.level is None:
+            return load
+        ratio = self.routing.levels(tokens, ffn.experts, ffn.top_k, ranks, LEVELS)[self.level]
+        choices = tokens * (ffn.top_k / ranks) * ratio
+        scale = np.divide(choices, load.choices, out=np.ones_like(choices), where=load.choices > 0)
+        most = np.minimum(choices, routed.local_experts)
+        return RankLoad(
+            choices=choices,
+            touched=np.minimum(load.touched * scale, most),
+            largest=np.minimum(load.largest * scale, choices),
+            tokens=np.minimum(load.tokens * scale, choices),
+        )
 
     def gemm(self, fmt: Format) -> Found:
         """The surface of products with weights in `fmt`."""

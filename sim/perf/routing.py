@@ -115,10 +115,10 @@ class Uniform:
 class PowerLaw:
     """Some experts are popular: loads drawn from a power law, p(x) ∝ x^(−exponent).
 
-    `power_law_1.2` of AIConfigurator's expert tables (collector/helper.py, commit 526f823): weights
-    from the law on [1, 0.8·t] ([0.01, 2] while t·k ≤ E), scaled to t·k choices and rounded, none
-    above t; what is then left over or too much is evened out rank by rank at the smallest or the
-    largest experts. The rank with most choices is the slowest.
+    `power_law_1.2` of AIConfigurator's expert tables (ai-dynamo/aiconfigurator,
+    collector/helper.py): weights from the law on [1, 0.8·t] ([0.01, 2] while t·k ≤ E), scaled to
+    t·k choices and rounded, none above t; what is then left over or too much is evened out rank by
+    rank at the smallest or the largest experts. The rank with most choices is the slowest.
     """
 
     exponent: float = 1.2

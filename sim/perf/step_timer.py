@@ -53,6 +53,10 @@ class TableTimer:
     caps: tuple[int, ...]
     tables: tuple[StageTables, ...]
     host: HostTables
+    levels: tuple[TableTimer, ...] = ()
+    """Where expert loads are drawn anew every `epoch_steps`: equally likely price lists, of which
+    one holds in an epoch (`sim.perf.epochs`). This one is their mean."""
+    epoch_steps: int = 0
 
     @property
     def stages(self) -> int:

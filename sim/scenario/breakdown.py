@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.perf.epochs import Epochs
 from sim.perf.price_list import Shapes
-from sim.perf.step_timer import StepTimer
 from sim.record.log import Columns
 from sim.record.tables import STEPS
 
@@ -36,14 +36,14 @@ _GROWTH = {"context_tokens": "decodes", "capped_1": "below_1", "capped_2": "belo
 class Breakdown:
     """Derives the cause columns of `steps` with the timers that priced them."""
 
-    _timers: list[StepTimer] = field(default_factory=list)
+    _epochs: list[Epochs] = field(default_factory=list)
     _ranks: list[int] = field(default_factory=list)
 
-    def add(self, engine: int, timer: StepTimer, ranks: int) -> None:
+    def add(self, engine: int, epochs: Epochs, ranks: int) -> None:
         """Engines are added in the order of their numbers."""
-        if engine != len(self._timers):
+        if engine != len(self._epochs):
             raise ValueError(f"engine {engine} is added out of order")
-        self._timers.append(timer)
+        self._epochs.append(epochs)
         self._ranks.append(ranks)
 
     def __call__(self, rows: Columns) -> Columns:
@@ -53,7 +53,9 @@ class Breakdown:
         engines = rows["engine"].astype(np.int64)
         kinds: dict[int, list[int]] = {}
         for engine in np.unique(engines):
-            kinds.setdefault(id(self._timers[engine]), []).append(int(engine))
+            epochs = self._epochs[engine]
+            key = id(epochs if epochs.timer.epoch_steps else epochs.timer)
+            kinds.setdefault(key, []).append(int(engine))
         for same in kinds.values():
             at = np.flatnonzero(np.isin(engines, same))
             causes = self._price(rows, at, same[0])
@@ -64,18 +66,19 @@ class Breakdown:
     def _price(self, rows: Columns, at: NDArray[np.int64], engine: int) -> Columns:
         ranks = self._ranks[engine]
         table = at.reshape(-1, ranks)
-        shapes = {k: rows[k][table].astype(np.int64) for k in (*_SHAPE, "below_1", "below_2")}
+        names = (*_SHAPE, "below_1", "below_2", "first_step")
+        shapes = {k: rows[k][table].astype(np.int64) for k in names}
         n = rows["n"][table[:, 0]].astype(np.int64)
         parts: list[dict[str, NDArray[np.float64]]] = []
         for low, high in _pieces(n):
             part = {k: v[low:high] for k, v in shapes.items()}
-            parts.append(self._price_runs(self._timers[engine], part, n[low:high]))
-        names = parts[0] if parts else {}
-        return {k: np.concatenate([p[k] for p in parts]).reshape(-1) for k in names}
+            parts.append(self._price_runs(self._epochs[engine], part, n[low:high]))
+        causes = parts[0] if parts else {}
+        return {k: np.concatenate([p[k] for p in parts]).reshape(-1) for k in causes}
 
     @staticmethod
     def _price_runs(
-        timer: StepTimer, runs: Shapes, n: NDArray[np.int64]
+        epochs: Epochs, runs: Shapes, n: NDArray[np.int64]
     ) -> dict[str, NDArray[np.float64]]:
         """Expand runs to steps, price each, and add up by run."""
         starts = np.cumsum(n) - n
@@ -84,8 +87,24 @@ class Breakdown:
         steps = {k: runs[k][which] for k in _SHAPE}
         for column, growth in _GROWTH.items():
             steps[column] = steps[column] + ahead * runs[growth][which]
-        causes = timer.breakdown(steps)
+        causes = _causes(epochs, steps, (runs["first_step"][which] + ahead)[:, 0])
         return {k: np.add.reduceat(v, starts, axis=0) for k, v in causes.items()}
+
+
+def _causes(epochs: Epochs, steps: Shapes, at: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+    """Seconds by cause of single steps, each with the price list of its epoch."""
+    timer = epochs.timer
+    if not timer.epoch_steps:
+        return timer.breakdown(steps)
+    levels = epochs.levels(at)
+    out = timer.breakdown(steps)
+    for level in np.unique(levels):
+        mine = levels == level
+        priced = timer.levels[level].breakdown({k: v[mine] for k, v in steps.items()})
+        for name, seconds in priced.items():
+            out[name] = np.array(out[name])
+            out[name][mine] = seconds
+    return out
 
 
 def _pieces(n: NDArray[np.int64]) -> list[tuple[int, int]]:

@@ -15,12 +15,14 @@ from sim.cluster.view import View
 from sim.engine.engine import Engine
 from sim.engine.lane import Lane
 from sim.engine.limits import RankLimits
+from sim.engine.pacer import Pacer
 from sim.engine.ports import Gauges, Services
 from sim.engine.rank import Rank
 from sim.engine.sampler import Sampler
 from sim.kvcache.cache import KvCache
 from sim.network.fabric import Fabric
 from sim.network.topology import Topology
+from sim.perf.epochs import Epochs
 from sim.perf.step_timer import TableTimer
 from sim.record.log import Log
 from sim.rng import Draws
@@ -94,9 +96,12 @@ def _pools(
         for i, task in enumerate(p.tasks):
             timer = timers.get(id(task)) or p.settings.timer.compile(task)
             timers[id(task)] = timer
-            breakdown.add(number, timer, ranks)
+            epochs = Epochs(timer, Draws(plan.scenario.settings.seed, "expert_load"), number)
+            breakdown.add(number, epochs, ranks)
             gauges = Gauges(memoryview(view.load[i :: len(p.devices)].data))
-            engines.append(_engine(number, p, services, timer, gauges, plan.scenario.settings.leap))
+            engines.append(
+                _engine(number, p, services, epochs, gauges, plan.scenario.settings.leap)
+            )
             number += 1
         first += seats[p.name]
         view.seat_engines(engines)
@@ -109,7 +114,7 @@ def _pools(
 
 
 def _engine(
-    number: int, p: PoolPlan, services: Services, timer: TableTimer, gauges: Gauges, leap: bool
+    number: int, p: PoolPlan, services: Services, epochs: Epochs, gauges: Gauges, leap: bool
 ) -> Engine:
     settings = p.settings.engine
     limits = RankLimits(
@@ -119,7 +124,7 @@ def _engine(
         block_tokens=settings.block_size,
         prefix_caching=p.caches_prefixes,
     )
-    slots = p.spread.stages
+    slots, timer = p.spread.stages, epochs.timer
     ranks = [
         Rank(
             index,
@@ -135,9 +140,8 @@ def _engine(
     return Engine(
         number,
         services=services,
-        timer=timer,
+        pacer=Pacer(timer, leap, epochs if timer.epoch_steps else None),
         ranks=ranks,
         batcher=settings.batcher,
         gauges=gauges,
-        leap=leap,
     )

@@ -11,5 +11,9 @@ from sim.perf.routing import Routing
 class RoutingPolicy(Protocol):
     """What every file here provides."""
 
+    @property
+    def epoch_steps(self) -> int:
+        """Steps after which loads are drawn anew; 0 = never: expected loads."""
+
     def law(self) -> Routing:
         """The law of expert loads."""

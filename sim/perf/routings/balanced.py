@@ -10,6 +10,11 @@ from sim.settings import settings
 class Balanced:
     """No skew."""
 
+    @property
+    def epoch_steps(self) -> int:
+        """0: expected loads, the same in every step."""
+        return 0
+
     def law(self) -> routing.Routing:
         """As `sim.perf.routing.Balanced`."""
         return routing.Balanced()

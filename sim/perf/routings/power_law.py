@@ -20,6 +20,11 @@ class PowerLaw:
     def __post_init__(self) -> None:
         routing.PowerLaw(self.exponent)
 
+    @property
+    def epoch_steps(self) -> int:
+        """0: expected loads, the same in every step."""
+        return 0
+
     def law(self) -> routing.Routing:
         """As `sim.perf.routing.PowerLaw`."""
         return routing.PowerLaw(self.exponent)

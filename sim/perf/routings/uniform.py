@@ -10,6 +10,11 @@ from sim.settings import settings
 class Uniform:
     """Skew by chance alone."""
 
+    @property
+    def epoch_steps(self) -> int:
+        """0: expected loads, the same in every step."""
+        return 0
+
     def law(self) -> routing.Routing:
         """As `sim.perf.routing.Uniform`."""
         return routing.Uniform()

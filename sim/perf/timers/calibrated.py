@@ -7,6 +7,7 @@ the nearest architecture and its own peaks, and the run says so.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
@@ -16,7 +17,7 @@ from sim.perf.calibration import calibration_folders
 from sim.perf.compile import Compiler
 from sim.perf.engine_profile import EngineProfile, load_engine_profile
 from sim.perf.fitted import Shelf
-from sim.perf.fitted_kernels import FittedKernels
+from sim.perf.fitted_kernels import LEVELS, FittedKernels
 from sim.perf.price_list import HostTables
 from sim.perf.reach import beyond
 from sim.perf.routings import RoutingPolicy
@@ -48,8 +49,17 @@ class Calibrated:
 
     def compile(self, task: PriceTask) -> TableTimer:
         """Tabulate every stage."""
+        mean = self._timer(task, None)
+        if not self.routing.epoch_steps or not _has_experts(task):
+            return mean
+        levels = tuple(self._timer(task, level) for level in range(LEVELS))
+        return replace(mean, levels=levels, epoch_steps=self.routing.epoch_steps)
+
+    def _timer(self, task: PriceTask, level: int | None) -> TableTimer:
+        """The price list at one of the equally likely levels of expert load, or at their mean."""
         profile = load_engine_profile(self.engine_profile)
         kernels = self.kernels(task, 0.0 if self._graphs(profile) else profile.launch_s)
+        kernels.level = level
         compiler = Compiler(task, kernels, profile.sampler_numbers, profile.layer_s)
         tables = compiler.stages()
         sequences = np.arange(task.max_sampled + 1, dtype=np.float64)
@@ -97,7 +107,11 @@ class Calibrated:
             for key in ("step_s", "sequence_s", "layer_s", "loop_s", "pass_s", "all_reduce")
         ]
         rows += beyond(task, self.kernels(task))
-        if any(isinstance(x.ffn, MoeFfn) for x in task.model.layer_counts):
+        if _has_experts(task):
             law = "assumed: real loads depend on the model and the traffic"
             rows.append({"what": "expert load", "value": name_of(self.routing), "source": law})
         return rows
+
+
+def _has_experts(task: PriceTask) -> bool:
+    return any(isinstance(x.ffn, MoeFfn) for x in task.model.layer_counts)
