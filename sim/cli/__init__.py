@@ -8,7 +8,9 @@ from collections.abc import Callable
 
 import typer
 
+from sim.cli.calibrate import calibrate
 from sim.cli.check import check
+from sim.cli.estimate import estimate
 from sim.cli.explain import explain
 from sim.cli.failures import INTERNAL, Sentences, tell
 from sim.cli.list import list_
@@ -16,13 +18,17 @@ from sim.cli.report import report
 from sim.cli.run import run
 from sim.cli.schema import schema
 from sim.cli.trace import trace
+from sim.cli.validate import validate
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "run": run,
+    "estimate": estimate,
     "check": check,
     "report": report,
     "explain": explain,
     "trace": trace,
+    "validate": validate,
+    "calibrate": calibrate,
     "list": list_,
     "schema": schema,
 }

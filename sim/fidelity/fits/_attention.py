@@ -45,8 +45,8 @@ def by_variant(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """Variant and its rows, with the mean of shapes that were measured more than once."""
     rows = cleaned(table)
     mean = rows.groupby(["variant", *_KEYS], as_index=False)["latency"].mean()
-    for variant, part in mean.groupby("variant"):
-        yield str(variant), part.reset_index(drop=True)
+    for variant in sorted(mean["variant"].unique()):
+        yield variant, mean[mean["variant"] == variant].reset_index(drop=True)
 
 
 def held_out(rows: pd.DataFrame) -> NDArray[np.bool_]:
@@ -68,15 +68,19 @@ def fitted_logs(
     start: Array,
     bounds: tuple[Array, Array],
     steps: int,
+    pull: Array | float = 0.0,
 ) -> tuple[float, Array]:
     """Positive figures that minimise the robust log error of `predict`; its cost, and them.
 
-    `start` and `bounds` are the figures themselves; the search is in their logarithms.
+    `start` and `bounds` are the figures themselves; the search is in their logarithms. `pull` is
+    what it costs to leave `start`: relative error of all rows per unit of logarithm.
     """
+    prior = np.sqrt(len(measured_s)) * np.asarray(pull) * np.ones(len(start))
     weight = np.where(measured_s > BIG_S, 1.0, _SMALL_WEIGHT)
 
     def error(x: Array) -> Array:
-        return np.asarray(weight * np.log(predict(np.exp(x)) / measured_s))
+        misses = weight * np.log(predict(np.exp(x)) / measured_s)
+        return np.concatenate([misses, prior * (x - np.log(start))])
 
     low, high = (np.log(b) for b in bounds)
     found = least_squares(

@@ -52,8 +52,13 @@ def calls(table: pd.DataFrame, gpu: Gpu, engines: str | None = None) -> list[Cal
     tokens = table["num_token"].to_numpy(float)
     made = []
     for (nodes, hidden, top_k, experts, *rest), numbers in keys.items():
-        keywords = {"hidden": int(hidden), "top_k": int(top_k), "experts": int(experts)}
-        keywords |= {"max_domains": MAX_DOMAINS} | ({"engines": rest[0]} if rest else {})
+        keywords = {
+            "hidden": int(hidden),
+            "top_k": int(top_k),
+            "experts": int(experts),
+            "max_domains": MAX_DOMAINS,
+            "engines": rest[0] if rest else None,
+        }
         rows = np.array(numbers, dtype=np.intp)
         made.append(Calls(rows, tokens[rows], nodes_of(gpu, int(nodes)), keywords))
     return made
@@ -92,14 +97,13 @@ def _one_way(
     start: Dispatch, way: int, names: list[str], made: Sequence[Calls], seconds: Array
 ) -> Dispatch:
     def surface(logs: Array) -> Dispatch:
-        changed = {}
+        changed: dict[str, Any] = {}
         for name, value in zip(names, np.exp(logs).tolist(), strict=True):
-            pair = list(getattr(start, name))
-            pair[way] = float(f"{value:.6g}") if digits else value
-            changed[name] = tuple(pair)
+            dispatch, combine = getattr(start, name)
+            changed[name] = (value, combine) if way == DISPATCH else (dispatch, value)
         return replace(start, **changed)
 
-    digits, target = False, np.log(seconds)
+    target = np.log(seconds)
     first = np.log([getattr(start, name)[way] for name in names])
 
     def errors(logs: Array) -> Array:
@@ -109,7 +113,6 @@ def _one_way(
     reach = np.log(SPREAD)
     bounds = (first - reach, first + reach)
     found = least_squares(errors, first, bounds=bounds, loss="soft_l1", f_scale=NEARLY, max_nfev=60)
-    digits = True
     return surface(found.x)
 
 

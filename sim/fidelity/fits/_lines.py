@@ -31,10 +31,11 @@ NEARLY = 0.05
 
 @cache
 def home(gpu: str) -> str | None:
-    """The first shipped topology that is made of this GPU alone; None where there is none."""
+    """The first topology that is made of this GPU alone and says what its software achieves; None
+    where there is none."""
     for name in topology_names():
-        groups = read_machine(name)[1].groups
-        if len(groups) == 1 and groups[0].gpu == gpu and groups[0].shape.reads():
+        machine = read_machine(name)[1]
+        if {group.gpu for group in machine.groups} == {gpu} and machine.collectives != Tuning():
             return name
     return None
 

@@ -8,6 +8,8 @@ the one with most choices. Rules of the routing are those of AIConfigurator's co
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -29,14 +31,17 @@ def workloads(table: pd.DataFrame, source: pd.Series[str]) -> pd.DataFrame:
     limited = source.str.contains("min_latency").to_numpy()
     gathered = source.str.startswith("sglang").to_numpy()
     tokens = table["num_tokens"].to_numpy(dtype=np.float64)
-    for key, index in table.assign(limited=limited).groupby([*keys, "limited"]).indices.items():
-        law, experts, top_k, ranks, low_latency = key
+    groups = table.assign(limited=limited).groupby([*keys, "limited"]).indices
+    for key, index in groups.items():
+        law, experts, top_k, ranks, low_latency = cast("tuple[str, int, int, int, bool]", key)
         counts, back = np.unique(tokens[index], return_inverse=True)
         rule = _limited if low_latency else _plain
-        load = rule(str(law), counts, int(experts), int(top_k), int(ranks))
+        load = rule(law, counts, int(experts), int(top_k), int(ranks))
         parts = (load.choices, load.touched, load.largest, load.tokens)
         out[:, index] = np.stack(parts)[:, back]
-    frame = pd.DataFrame(out.T, columns=["choices", "touched", "largest", "given"], index=table.index)
+    frame = pd.DataFrame(
+        out.T, columns=["choices", "touched", "largest", "given"], index=table.index
+    )
     parallel = table["moe_ep_size"].to_numpy() > 1
     # SGLang's collector hands the rank those tokens that have a choice there, and its kernels
     # multiply all their choices, the masked ones too: time does not fall with ep up to top_k.
@@ -114,7 +119,8 @@ def _kept(chosen: NDArray[np.int64], share: Array, experts: int, top_k: int) -> 
     np.put_along_axis(allowed, best, values=True, axis=1)
     masked = np.where(np.repeat(allowed, experts // _GROUPS, axis=1), wanted, -1.0)
     taken = np.argsort(-masked, axis=1, kind="stable")[:, :top_k]
-    return np.bincount(taken.ravel(), np.repeat(share, top_k), minlength=experts)
+    loads = np.bincount(taken.ravel(), np.repeat(share, top_k), minlength=experts)
+    return loads.astype(np.float64)
 
 
 def _power_law_choices(

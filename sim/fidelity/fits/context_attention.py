@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -84,7 +85,8 @@ def _fit(rows: pd.DataFrame, gpu: Gpu) -> PrefillAttention:
     base = replace(_START, compute=str(rows["attn_dtype"].iloc[0]))
 
     def made(figures: Array) -> PrefillAttention:
-        return replace(base, **dict(zip(names, map(float, figures), strict=True)))
+        values: dict[str, Any] = {n: float(x) for n, x in zip(names, figures, strict=True)}
+        return replace(base, **values)
 
     bounds = tuple(np.array([_BOUNDS[n][i] for n in names]) for i in (0, 1))
     _, best = fitted_logs(

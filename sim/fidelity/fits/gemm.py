@@ -18,7 +18,7 @@ from sim.perf.surfaces.gemm import Gemm as Surface
 
 KIND = "gemm"
 
-_VARIANTS = {"bfloat16": "bf16", "float16": "fp16", "int8_wo": "int8"}
+_VARIANTS = {"bfloat16": "bf16", "float16": "fp16"}
 """Names of the tables that are not those of the project."""
 _BLOCK_SCALED = {"fp8_block": replace(FORMATS["fp8"], name="fp8_block")}
 """Variants that are no number formats of the catalog. One scale per 128 × 128 weights adds less
@@ -32,9 +32,9 @@ outside CUDA graphs, the host's launches included."""
 _SMALL = 2.0**24
 """Elements of a weight that a GPU reads in far less time than a host needs for a launch."""
 
-Tiles = tuple[tuple[float, ...], ...]
+_Tiles = tuple[tuple[float, ...], ...]
 _MANY = 1e12
-_LIBRARIES: tuple[tuple[Tiles, tuple[float, ...]], ...] = (
+_LIBRARIES: tuple[tuple[_Tiles, tuple[float, ...]], ...] = (
     # cuBLAS, and most others: several tiles, and a split depth where they are few
     (Surface().tiles, Surface().splits),
     # the largest tiles of warp-specialised kernels, no split
@@ -44,7 +44,8 @@ _LIBRARIES: tuple[tuple[Tiles, tuple[float, ...]], ...] = (
         tuple((r, c) for r in (64.0, 128.0) for c in (16.0, 32.0, 64.0, 96.0, 128.0, 192.0, 256.0)),
         (1.0,),
     ),
-    # vLLM's CUTLASS kernels on Hopper: csrc/…/scaled_mm_sm90_fp8_dispatch.cuh, by tokens
+    # vLLM's CUTLASS kernels on Hopper by tokens: csrc/…/scaled_mm_sm90_fp8_dispatch.cuh, whose
+    # rules in widths (narrower tiles up to 64 tokens; 256 rows for depths from 6144) are left out
     (
         (
             (64.0, 64.0, 0.0, 64.0),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from sim.catalog.formats import load_format
 from sim.catalog.gpu import Gpu
@@ -33,8 +34,9 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "stream_s": (1e-9, 2e-5),
     "ramp_s": (1e-7, 60e-6),
     "bandwidth": (0.3, 1.1),
-    "near": (0.1, 1.0),
+    "sm_bytes_per_s": (1e9, 2e11),
     "key_s": (1e-12, 1e-6),
+    "sole_s": (1e-13, 1e-7),
     "serial_s": (1e-13, 1e-7),
 }
 _WINDOW_BOUNDS: dict[str, tuple[float, float]] = {
@@ -44,10 +46,18 @@ _WINDOW_BOUNDS: dict[str, tuple[float, float]] = {
 }
 _START = {
     "launch_s": 10e-6, "item_s": 2e-6, "query_s": 1e-7, "stream_s": 5e-7, "ramp_s": 10e-6,
-    "bandwidth": 0.92, "near": 0.6, "key_s": 5e-10, "serial_s": 5e-10,
+    "bandwidth": 0.93, "sm_bytes_per_s": 2e10, "key_s": 5e-10, "sole_s": 3e-10, "serial_s": 1e-12,
     "window_s": 2e-6, "window_ramp_s": 1e-8, "outside_s": 1e-9,
 }  # fmt: skip
-_STARTS: tuple[dict[str, float], ...] = ({}, {"key_s": 1e-8}, {"serial_s": 1e-8})
+_PRIORS = {"bandwidth": 0.1}
+"""Pull towards the start of a figure that others could stand in for: what keeps a kernel below the
+bandwidth of memory is arithmetic or latency, which do not grow with the bandwidth of a GPU."""
+_PRIOR = 0.003
+_SLOWER = 1.5
+"""Where the search starts with arithmetic or one thread block: this much slower than memory."""
+_DOUBT = 2.0
+"""How many times better a kernel that never splits contexts must explain the rows: the figure grows
+with the longest context, and so would a wrong one."""
 _WINDOW_ITEMS = (384.0, 768.0, 1e9)
 _STEPS = 60
 
@@ -83,7 +93,7 @@ class GenerationAttention:
             at = (rows["variant"] == wanted).to_numpy()
             seconds[at] = _Rows.of(rows[at]).predicted(surface, gpu)
         window = np.where(rows["window_size"] > 0, " window", "")
-        group = "decode attention " + rows["variant"] + window
+        group: pd.Series[str] = "decode attention " + rows["variant"] + window
         return Prediction(seconds, group, pd.Series("", index=table.index))
 
 
@@ -119,7 +129,7 @@ class _Rows:
             seconds=rows["latency"].to_numpy(float) * 1e-3 if "latency" in rows else batch * np.nan,
         )
 
-    def where(self, keep: Array) -> _Rows:
+    def where(self, keep: NDArray[np.bool_]) -> _Rows:
         return _Rows(*(getattr(self, f.name)[keep] for f in fields(self)))
 
     def predicted(self, surface: DecodeAttention, gpu: Gpu) -> Array:
@@ -143,8 +153,11 @@ def _fit(rows: _Rows, gpu: Gpu) -> DecodeAttention:
         if at.any():
             classes.append(replace(_fit_class(rows.where(at), gpu), groups=(edge,)))
         low = edge
+    windowed = any(c.window_items[0] for c in classes)
     joined = {
-        f.name: tuple(getattr(c, f.name)[0] for c in classes) for f in fields(DecodeAttention)
+        f.name: tuple(getattr(c, f.name)[0] for c in classes)
+        for f in fields(DecodeAttention)
+        if windowed or f.name not in ("window_items", *_WINDOW_BOUNDS)
     }
     return DecodeAttention(**joined)
 
@@ -153,11 +166,18 @@ def _fit_class(rows: _Rows, gpu: Gpu) -> DecodeAttention:
     """The best of several starts: memory, arithmetic or one thread block may set the pace, and a
     kernel of a windowed layer may split contexts up to some number of items."""
     windowed = bool((rows.outside > 0).any())
-    tries = [
-        _fit_from(rows, gpu, _START | start, items)
-        for items in (_WINDOW_ITEMS if windowed else (0.0,))
-        for start in (_STARTS[:1] if windowed else _STARTS)
-    ]
+    key_bytes = 2.0 * float(rows.head_dim[0]) * float(rows.kv_bytes[0])
+    memory_s = key_bytes * gpu.sm_count / gpu.hbm_bytes_per_s
+    paces: tuple[tuple[float, dict[str, float]], ...] = (
+        (1.0, {}),
+        (1.0, {"key_s": _SLOWER * memory_s}),
+        (_DOUBT, {"serial_s": _SLOWER * memory_s}),
+    )
+    tries = []
+    for items in _WINDOW_ITEMS if windowed else (0.0,):
+        for doubt, pace in paces[:2] if windowed else paces:
+            cost, surface = _fit_from(rows, gpu, _START | pace, items)
+            tries.append((cost * doubt, surface))
     return min(tries, key=lambda found: found[0])[1]
 
 
@@ -172,11 +192,13 @@ def _fit_from(
 
     low, high = (np.array([b[i] for b in bounds.values()]) for i in (0, 1))
     first = np.array([start[n] for n in bounds])
+    pull = np.array([_PRIORS.get(n, _PRIOR) for n in bounds])
     cost, best = fitted_logs(
         lambda x: rows.predicted(made(x), gpu),
         rows.seconds,
         first,
         (low, high),
         _STEPS,
+        pull,
     )
     return cost, made(best)

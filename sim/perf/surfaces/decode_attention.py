@@ -33,8 +33,9 @@ class DecodeAttention:
 
     - far_key_s = max(bytes of a key ÷ (`bandwidth`·HBM), items·`key_s` ÷ SMs ÷ n,
       `serial_s` ÷ n): memory, arithmetic, or one thread block walking over a context not split.
-    - near_key_s = max(far_key_s, bytes of a key ÷ SMs ÷ `sm_bytes_per_s`): with short contexts too
-      few loads are in flight to cover the latency of memory (Little's law).
+    - near_key_s = max(far_key_s, bytes of a key ÷ SMs ÷ `sm_bytes_per_s`, `sole_s` ÷ n): with short
+      contexts too few loads are in flight to cover the latency of memory (Little's law), and few
+      sequences are cut into too few splits to fill the GPU.
     - floor_s = `launch_s` + items·`item_s` + n·q_heads·`query_s`: short contexts.
     - near_s = `launch_s` + items·`stream_s`; far_s = near_s + `ramp_s`: filling and draining a
       split-KV kernel and its reduction (Flash-Decoding, pytorch.org/blog/flash-decoding).
@@ -55,7 +56,8 @@ class DecodeAttention:
     bandwidth: tuple[float, ...] = (0.9,)
     sm_bytes_per_s: tuple[float, ...] = (2e10,)
     key_s: tuple[float, ...] = (1e-10,)
-    serial_s: tuple[float, ...] = (1e-10,)
+    sole_s: tuple[float, ...] = (3e-10,)
+    serial_s: tuple[float, ...] = (1e-12,)
     window_s: tuple[float, ...] = (1e-6,)
     window_ramp_s: tuple[float, ...] = (0.0,)
     window_items: tuple[float, ...] = (0.0,)
@@ -128,7 +130,10 @@ class DecodeAttention:
             launch_s + (items * _pick(self.item_s, at) + n * q * _pick(self.query_s, at)) / sms
         )
         near_s = launch_s + items * _pick(self.stream_s, at) / sms
-        near_key_s = np.maximum(far_key_s, key_bytes / (_pick(self.sm_bytes_per_s, at) * sms))
+        near_key_s = np.maximum(
+            np.maximum(far_key_s, key_bytes / (_pick(self.sm_bytes_per_s, at) * sms)),
+            _pick(self.sole_s, at) / n,
+        )
         return floor_s, near_s, near_key_s, near_s + _pick(self.ramp_s, at), far_key_s
 
     def _window_s(

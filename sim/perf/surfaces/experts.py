@@ -24,21 +24,22 @@ class Experts:
     A product is the longer of its weights' reading and its multiplications, and `overlap` of the
     shorter; c is the correction over rows per touched expert. Roofline over grouped products with
     the weights of touched experts only: arXiv 2601.18089 §2.1; tiles and waves: NVIDIA, Matrix
-    Multiplication Background User's Guide, §4. Defaults are plain assumptions.
+    Multiplication Background User's Guide, §4. Defaults are round
+    numbers amid those fitted to A100, H100, H200 and B200 (`fidelity/fits/moe.py`).
     """
 
     compute: str = ""
     """Key of the GPU's peaks in which products run; empty: that of the weights' format, or bf16 on
     a GPU without it (weights that are only stored in it)."""
-    floor_s: float = 20e-6
+    floor_s: float = 25e-6
     """Time that no shape gets below: launches of routing, sorting and products."""
-    local_expert_s: float = 0.05e-6
+    local_expert_s: float = 0.1e-6
     """Set-up of the grouped products per expert that is present."""
     touched_expert_s: float = 0.01e-6
     """Set-up per expert that has rows."""
     bandwidth: float = 0.85
     """Achieved fraction of HBM bandwidth when reading weights."""
-    flops: float = 0.75
+    flops: float = 0.55
     """Achieved fraction of the matrix peak with the tallest tile."""
     tiles: tuple[float, ...] = (8.0, 16.0, 32.0, 64.0, 128.0)
     """Rows of the tiles to choose from; an expert's rows are padded to whole tiles."""
@@ -46,7 +47,7 @@ class Experts:
     """Rows by which a tile costs more than its height: small tiles use the matrix units badly."""
     tile_columns: float = 128.0
     """Columns of a tile."""
-    overlap: float = 0.2
+    overlap: float = 0.5
     """Part of the shorter of reading and multiplying that is not hidden behind the longer."""
     blocks_per_sm: float = 0.5
     """Thread blocks per SM that it takes to draw the whole bandwidth."""
@@ -54,11 +55,11 @@ class Experts:
     """Rows of one expert between two readings of its weights, where they do not stay in L2."""
     l2_share: float = 0.5
     """Part of L2 that the weights of one expert may fill and be read once only."""
-    hidden_passes: float = 4.0
+    hidden_passes: float = 6.0
     """Times that the hidden vector of a computed choice is read or written."""
     width_passes: float = 3.0
     """Times that its intermediate vector is read or written."""
-    token_passes: float = 1.0
+    token_passes: float = 3.0
     """Times that the hidden vector of a token given to the layer is read or written."""
     pair_hidden_passes: float = 0.0
     """Times that a hidden vector is read or written for every token and choice given to the layer,
@@ -146,8 +147,8 @@ class Experts:
         of padding."""
         others = busy - 1.0
         height = np.maximum(choices - largest, 0.0) / np.maximum(others, 1e-9)
-        peak = self._peak(gpu, fmt) * self.flops * max(self.tiles)
-        peak = peak / (max(self.tiles) + self.tile_rows)
+        tallest = max(self.tiles)
+        peak = self._peak(gpu, fmt) * self.flops * (1.0 + self.tile_rows / tallest)
         best = None
         for tile in self.tiles:
             count = np.ceil(largest / tile) + others * np.maximum(

@@ -1,0 +1,307 @@
+"""`sim estimate`: one design point without a scenario file."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sim.cli.options import Json, Set
+from sim.cli.output import out_console, print_json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from sim.search.answer import Estimate, PoolUse
+    from sim.search.point import Split
+
+SHOWN = 8
+"""Assumptions on the terminal."""
+
+
+def estimate(
+    model: Annotated[str, typer.Option(help="Model of the catalog, or a config.json.")],
+    gpu: Annotated[str, typer.Option(help="GPU of the catalog.")],
+    isl: Annotated[int, typer.Option(min=1, help="Prompt tokens.")],
+    osl: Annotated[int, typer.Option(min=1, help="Output tokens.")],
+    concurrency: Annotated[
+        int, typer.Option(min=1, help="Clients, each asking again when answered.")
+    ],
+    tp: Annotated[int, typer.Option(min=1, help="GPUs that share every layer.")] = 1,
+    pp: Annotated[int, typer.Option(min=1, help="Pipeline stages.")] = 1,
+    ep: Annotated[int, typer.Option(min=1, help="Groups that the experts are dealt to.")] = 1,
+    dp: Annotated[int, typer.Option(min=1, help="Attention ranks; experts over all.")] = 1,
+    layout: Annotated[
+        str | None, typer.Option(metavar="YAML", help="Any layout, instead of the four above.")
+    ] = None,
+    weights: Annotated[str | None, typer.Option(help="Number format of the weights.")] = None,
+    experts: Annotated[str | None, typer.Option(help="Of the routed experts.")] = None,
+    kv: Annotated[str | None, typer.Option(help="Of the KV cache.")] = None,
+    activations: Annotated[str | None, typer.Option(help="Of what meets the weights.")] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(metavar="NAME-VERSION", help="Whose kernels and host, such as vllm-0.24."),
+    ] = None,
+    timer: Annotated[
+        str, typer.Option(metavar="YAML", help="Where step times come from.")
+    ] = "calibrated",
+    max_num_batched_tokens: Annotated[
+        int, typer.Option(min=1, help="Most tokens of a step on a rank.")
+    ] = 8192,
+    topology: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Machine; that of the GPU when left out.")
+    ] = None,
+    nodes: Annotated[int | None, typer.Option(min=1, help="As many as needed if left out.")] = None,
+    mode: Annotated[str, typer.Option(help="aggregated or disaggregated.")] = "aggregated",
+    prefill_tp: Annotated[
+        int | None, typer.Option(min=1, help="GPUs of a prefill engine; as --tp if left out.")
+    ] = None,
+    prefill_layout: Annotated[
+        str | None, typer.Option(metavar="YAML", help="Any layout of a prefill engine.")
+    ] = None,
+    prefill_engines: Annotated[
+        int | None, typer.Option(min=1, help="Rate-matched when left out.")
+    ] = None,
+    decode_engines: Annotated[
+        int | None,
+        typer.Option(min=1, help="Rate-matched when left out; concurrency is then of one."),
+    ] = None,
+    changes: Set = None,
+    json: Json = False,
+) -> None:
+    """Answer one design point without playing it: latencies, rates, memory and what they rest on.
+
+    [bold]Examples[/bold]
+
+      sim estimate --model llama-3.1-70b --gpu h100 --tp 4 --isl 4000 --osl 500 --concurrency 64
+
+      sim estimate --model deepseek-v3 --gpu h200 --dp 8 --isl 4000 --osl 1000 --concurrency 256
+      --mode disaggregated --json
+    """
+    from sim.search.estimate import estimate
+    from sim.search.point import Point
+
+    own = _layout(layout, tp, pp, ep, dp)
+    split = _split(mode, own, prefill_tp, prefill_layout, prefill_engines, decode_engines)
+    formats = {"weights": weights, "experts": experts, "kv": kv, "activations": activations}
+    _check_names(formats, engine)
+    point = Point(
+        model=model,
+        gpu=gpu,
+        prompt_tokens=isl,
+        output_tokens=osl,
+        concurrency=concurrency,
+        layout=own,
+        precision={k: v for k, v in formats.items() if v is not None},
+        timer=_timer(timer, engine),
+        engine={"max_num_batched_tokens": max_num_batched_tokens},
+        split=split,
+        topology=topology,
+        nodes=nodes,
+        changes=tuple(changes or ()),
+    )
+    found = estimate(point)
+    if json:
+        print_json(found.plain())
+    else:
+        _print(found, out_console())
+
+
+def _layout(given: str | None, tp: int, pp: int, ep: int, dp: int) -> object:
+    """As a scenario writes it."""
+    from sim.errors import ScenarioError
+
+    if given is not None:
+        if max(tp, pp, ep, dp) > 1:
+            raise ScenarioError(
+                f"--layout {given!r} says all of the layout; leave --tp, --pp, --ep and --dp out"
+            )
+        return _yaml("--layout", given)
+    if dp == 1:
+        sizes = {"tp": tp, "pp": pp, "ep": ep}
+        chosen = {k: v for k, v in sizes.items() if v > 1}
+        return {"tensor": chosen} if chosen else "single"
+    if pp > 1:
+        raise ScenarioError(f"--pp {pp} does not go with --dp {dp}; leave one of them out")
+    if ep not in (1, dp * tp):
+        raise ScenarioError(
+            f"--ep {ep} does not go with --dp {dp}: its experts are dealt over all {dp * tp} GPUs; "
+            "leave --ep out"
+        )
+    return {"dp_attention": {"dp": dp, "tp": tp}}
+
+
+def _yaml(option: str, text: str) -> object:
+    """Settings as YAML, also written without the blank: `helix:{kvp: 8}`."""
+    from sim.scenario.yaml_text import read_yaml
+
+    return read_yaml(re.sub(r"^(\w+):(?=\S)", r"\1: ", text), f"{option} {text!r}")
+
+
+def _timer(text: str, engine: str | None) -> object:
+    """The timer's settings, with the engine's profile."""
+    from sim.errors import ScenarioError
+
+    given: Any = _yaml("--timer", text)
+    if engine is None:
+        return given
+    if given != "calibrated":
+        raise ScenarioError(
+            f"--engine {engine} has no effect with --timer {text}; leave one of them out"
+        )
+    return {"calibrated": {"engine_profile": engine}}
+
+
+def _split(
+    mode: str,
+    own: object,
+    tp: int | None,
+    layout: str | None,
+    prefill_engines: int | None,
+    decode_engines: int | None,
+) -> Split | None:
+    from sim.errors import ScenarioError, suggest
+    from sim.search.point import Split
+
+    known = ("aggregated", "disaggregated")
+    if mode not in known:
+        raise ScenarioError(f"--mode is '{mode}'{suggest(mode, known)}")
+    if mode == "aggregated":
+        given = {
+            "--prefill-tp": tp, "--prefill-layout": layout,
+            "--prefill-engines": prefill_engines, "--decode-engines": decode_engines,
+        }  # fmt: skip
+        for name, value in given.items():
+            if value is not None:
+                raise ScenarioError(
+                    f"{name} has no effect with --mode aggregated; write --mode disaggregated"
+                )
+        return None
+    if tp is not None and layout is not None:
+        raise ScenarioError("--prefill-layout says all of the layout; leave --prefill-tp out")
+    first = own
+    if tp is not None:
+        first = _layout(None, tp, 1, 1, 1)
+    elif layout is not None:
+        first = _yaml("--prefill-layout", layout)
+    return Split(first, prefill_engines, decode_engines)
+
+
+def _check_names(formats: dict[str, str | None], engine: str | None) -> None:
+    """Name the option in which a format or an engine is misspelt."""
+    from sim.catalog.formats import load_format
+    from sim.errors import ScenarioError
+    from sim.perf.engine_profile import load_engine_profile
+
+    try:
+        option = "--engine"
+        if engine is not None:
+            load_engine_profile(engine)
+        for name, given in formats.items():
+            option = f"--{name}"
+            if given is not None:
+                load_format(given)
+    except ScenarioError as mistake:
+        raise ScenarioError(f"{option}: {mistake}") from None
+
+
+def _print(found: Estimate, console: Console) -> None:
+    from rich.panel import Panel
+
+    point, plan = found.point, found.plan
+    sizes = "; ".join(f"{p.engines} × {p.layout} ({p.name})" for p in found.pools)
+    title = (
+        f"{plan.pools[0].model.name} on {found.gpus} {plan.pools[0].gpu.name}: {sizes}; "
+        f"{point.prompt_tokens:,} / {point.output_tokens:,} tokens, {found.concurrency:,} clients"
+    )
+    console.print(Panel(_numbers(found), title=title, title_align="left"))
+    console.print(_breakdown(found))
+    for pool in found.pools:
+        _print_room(pool, console)
+    for limit in found.limits:
+        console.print(f"limited: {limit}", style="yellow", markup=False)
+    _print_assumptions(found, console)
+
+
+def _numbers(found: Estimate) -> Table:
+    from sim.units import human_seconds
+
+    table = _table()
+    first = (
+        ""
+        if found.first_ttft_s is None
+        else (f"{human_seconds(found.first_ttft_s)} when all clients begin at once")
+    )
+    speed, mean = "–", "–"
+    if found.point.output_tokens > 1:
+        speed, mean = f"{found.tokens_per_s_per_user:.4g}", human_seconds(found.tpot_s)
+    rows = [
+        ("TTFT", human_seconds(found.ttft_s), first),
+        ("TPOT", mean, f"{speed} tokens/s/user"),
+        ("output", f"{found.output_tokens_per_s_per_gpu:,.4g} tokens/s/GPU",
+         f"{found.output_tokens_per_s:,.4g} tokens/s on {found.gpus} GPUs"),
+        ("requests", f"{found.requests_per_s:,.4g} /s", f"{human_seconds(found.e2e_s)} each"),
+        ("bottleneck", found.bottleneck, _balance(found)),
+    ]  # fmt: skip
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _balance(found: Estimate) -> str:
+    """Of pools apart."""
+    from sim.units import human_bytes, human_seconds
+
+    if found.match is None or found.handoff_s is None or found.handoff_bytes is None:
+        return ""
+    moved = f"{human_bytes(found.handoff_bytes)} of KV cross in {human_seconds(found.handoff_s)}"
+    return f"prefill ÷ decode rate {1 + found.match.imbalance:.3g}; {moved}"
+
+
+def _breakdown(found: Estimate) -> Table:
+    from sim.units import human_seconds
+
+    table = _table()
+    whole = sum(found.breakdown.values())
+    for name, seconds in found.breakdown.items():
+        if seconds > 1e-4 * whole:
+            share = f"{100 * seconds / whole:.1f} %"
+            table.add_row(f"  {name.replace('_', ' ')}", human_seconds(seconds), share)
+    return table
+
+
+def _print_room(pool: PoolUse, console: Console) -> None:
+    from sim.units import human_bytes
+
+    r = pool.room
+    held = min(pool.running * r.sequence_bytes, r.kv_bytes)
+    console.print(
+        f"memory of {pool.name}, per GPU: {human_bytes(r.used_bytes(pool.running))} of "
+        f"{human_bytes(r.gpu_bytes)} = {human_bytes(r.weight_bytes)} weights + "
+        f"{human_bytes(r.activation_bytes)} activations + {human_bytes(r.reserve_bytes)} reserve + "
+        f"{human_bytes(held)} KV of {pool.running:.4g} sequences; the KV pool of "
+        f"{human_bytes(r.kv_bytes)} holds {r.kv_sequences:,}",
+        markup=False,
+    )
+
+
+def _print_assumptions(found: Estimate, console: Console) -> None:
+    rows = found.assumptions()
+    console.print(f"assumed or extrapolated: {len(rows)}", style="bold")
+    for row in rows[:SHOWN]:
+        value = f" = {row['value']}" if row["value"] else ""
+        console.print(f"  {row['what']}{value}: {row['source']}", markup=False, style="dim")
+    if len(rows) > SHOWN:
+        console.print(f"  … and {len(rows) - SHOWN} more: --json", style="dim")
+
+
+def _table() -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="dim")
+    table.add_column(justify="right")
+    table.add_column(style="dim")
+    return table

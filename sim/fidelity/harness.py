@@ -1,0 +1,138 @@
+"""How load points were driven and served, where the file itself does not say.
+
+Two sources have settings of their own; every other row is taken as one server with the engine's
+defaults under a closed loop of constant lengths. A file may carry the columns
+`max_num_seqs`, `max_num_batched_tokens`, `kv_cache_dtype` and `gpu_memory_utilization`, which count
+before anything here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+PROMPTS_PER_CLIENT = 10
+"""Requests of a load point for each client: InferenceX `benchmarks/*.sh`, --num-prompts CONC * 10;
+assumed for other sources."""
+
+INFERENCEX_SHORTEST = 0.8
+"""Lengths are drawn from [0.8 L, L]: InferenceX, `RANDOM_RANGE_RATIO`."""
+
+DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "vllm": {"max_num_batched_tokens": 8192, "max_num_seqs": 1024},
+    "sglang": {
+        "max_num_batched_tokens": 8192, "max_num_seqs": 1024, "batcher": "prefill_first",
+    },
+    "trtllm": {"max_num_batched_tokens": 8192, "max_num_seqs": 2048},
+}  # fmt: skip
+"""Engines with nothing set. vLLM: `arg_utils.py`, API server on GPUs with 70 GiB or more. SGLang:
+`server_args.py`, chunked_prefill_size 8192 on 80 GB GPUs, enable_mixed_chunk off: prompts run in
+passes of their own, before decodes; assumed: never short of request slots.
+TensorRT-LLM: `llm_args.py`, max_num_tokens 8192 and max_batch_size 2048; assumed: a long prompt is
+cut at the token limit, as with enable_chunked_prefill."""
+
+PROFILES = {"vllm": "vllm-0.24", "sglang": "sglang-0.5", "trtllm": "trtllm-1.3"}
+"""Engine → whose kernels and host its steps are priced with, whatever the row's version."""
+
+CHECKPOINT = "gpt-oss"
+"""Models that are always served in the checkpoint's own formats, whatever a file calls them."""
+
+WEIGHTS = {
+    "": "bf16", "bf16": "bf16", "fp16": "fp16", "float16": "bf16", "bfloat16": "bf16",
+    "fp8": "fp8", "fp8_block": "fp8", "fp4": "nvfp4", "nvfp4": "nvfp4", "mxfp4": "mxfp4",
+    "int8": "int8", "int4": "int4",
+}  # fmt: skip
+"""Words of load points → formats of the catalog. Blank: the times of those rows fit 16 bit."""
+
+KV = {"": "bf16", "auto": "bf16", "bf16": "bf16", "bfloat16": "bf16", "fp16": "bf16", "fp8": "fp8"}
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What a row of load points says, in the catalog's words."""
+
+    gpu: str
+    engine: str
+    """`vllm`, `trtllm`, `sglang`."""
+    model: str
+    weights: str
+    tp: int
+    ep: int
+    source: str
+    input_tokens: int
+    output_tokens: int
+    concurrency: int
+    more: Mapping[str, Any]
+    """The row's own engine settings."""
+
+    @property
+    def lengths(self) -> dict[str, Any]:
+        """The laws of prompt and answer."""
+        law = _uniform if self.source == "inferencex" else _constant
+        return {
+            "prompt_tokens": law(self.input_tokens),
+            "output_tokens": law(self.output_tokens),
+        }
+
+    def workload(self) -> dict[str, Any]:
+        """`workload:` of its scenario. InferenceX sends 2 × concurrency warm-ups and waits for
+        their ends before it measures (`benchmark_serving.py`), so they are left out: the measured
+        requests begin on an idle server, all clients at once."""
+        return {
+            "arrivals": {"closed_loop": {"concurrency": self.concurrency}},
+            "requests": PROMPTS_PER_CLIENT * self.concurrency,
+            **self.lengths,
+        }
+
+    def settings(self) -> dict[str, Any]:
+        """`engine:` of its scenario. Random prompts share no prefix, so nothing is kept."""
+        chosen = dict(DEFAULTS[self.engine])
+        if self.source == "inferencex":
+            chosen |= _inferencex(self)
+        chosen |= {k: v for k, v in self.more.items() if k != "kv_cache_dtype"}
+        chosen["max_num_seqs"] = min(chosen["max_num_seqs"], chosen["max_num_batched_tokens"])
+        return chosen | {"enable_prefix_caching": False}
+
+    def kv(self) -> str:
+        """Format of the KV cache."""
+        written = str(self.more.get("kv_cache_dtype", ""))
+        return KV[written] if written else _kv(self)
+
+    def precision(self) -> dict[str, str]:
+        """`precision:` of its scenario."""
+        own = CHECKPOINT in self.model
+        return ({} if own else {"weights": self.weights}) | {"kv": self.kv()}
+
+    def workload_text(self) -> str:
+        """`8192/1024 tokens, 16 clients`."""
+        return f"{self.input_tokens}/{self.output_tokens} tokens, {self.concurrency} clients"
+
+
+def _uniform(tokens: int) -> dict[str, Any]:
+    shortest = max(1, int(INFERENCEX_SHORTEST * tokens))
+    return {"uniform": {"min_tokens": shortest, "max_tokens": tokens}}
+
+
+def _constant(tokens: int) -> dict[str, Any]:
+    return {"constant": {"tokens": tokens}}
+
+
+def _inferencex(point: Point) -> dict[str, Any]:
+    """InferenceX `benchmarks/*.sh`. vLLM: max-num-batched-tokens 8192, max-num-seqs CONC (512 for
+    gpt-oss on B200). TensorRT-LLM: max_num_tokens 16384 (Llama) or 20000 (gpt-oss), max_batch_size
+    CONC or 512; with Llama at 1K/1K it also waits up to 20 steps for a fuller prompt batch
+    (batch_wait_timeout_iters), which is not modelled."""
+    if point.engine == "vllm":
+        wide = CHECKPOINT in point.model and point.gpu == "b200"
+        return {"max_num_seqs": 512 if wide else point.concurrency}
+    tokens = 20_000 if CHECKPOINT in point.model else 16_384
+    return {"max_num_batched_tokens": tokens, "max_num_seqs": max(512, point.concurrency)}
+
+
+def _kv(point: Point) -> str:
+    """InferenceX `benchmarks/*.sh`: kv-cache-dtype fp8, but auto for gpt-oss on Hopper. Others:
+    assumed the engine's default, 16 bit."""
+    if point.source != "inferencex":
+        return "bf16"
+    return "bf16" if CHECKPOINT in point.model and point.gpu != "b200" else "fp8"
