@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -86,7 +87,7 @@ def estimate(
     own = _layout(layout, tp, pp, ep, dp)
     split = _split(mode, own, prefill_tp, prefill_layout, prefill_engines, decode_engines)
     formats = {"weights": weights, "experts": experts, "kv": kv, "activations": activations}
-    _check_names(formats, engine)
+    _check_names(model, gpu, formats, engine)
     point = Point(
         model=model,
         gpu=gpu,
@@ -189,22 +190,26 @@ def _split(
     return Split(first, prefill_engines, decode_engines)
 
 
-def _check_names(formats: dict[str, str | None], engine: str | None) -> None:
-    """Name the option in which a format or an engine is misspelt."""
+def _check_names(model: str, gpu: str, formats: dict[str, str | None], engine: str | None) -> None:
+    """Name the option in which something of the catalog is misspelt."""
     from sim.catalog.formats import load_format
+    from sim.catalog.gpu import load_gpu
+    from sim.catalog.model import load_model
     from sim.errors import ScenarioError
     from sim.perf.engine_profile import load_engine_profile
 
-    try:
-        option = "--engine"
-        if engine is not None:
-            load_engine_profile(engine)
-        for name, given in formats.items():
-            option = f"--{name}"
-            if given is not None:
-                load_format(given)
-    except ScenarioError as mistake:
-        raise ScenarioError(f"{option}: {mistake}") from None
+    loads: list[tuple[str, Callable[[str], object], str | None]] = [
+        ("--model", load_model, model),
+        ("--gpu", load_gpu, gpu),
+        ("--engine", load_engine_profile, engine),
+        *((f"--{name}", load_format, given) for name, given in formats.items()),
+    ]
+    for option, load, name in loads:
+        try:
+            if name is not None:
+                load(name)
+        except ScenarioError as mistake:
+            raise ScenarioError(f"{option}: {mistake}") from None
 
 
 def _print(found: Estimate, console: Console) -> None:
@@ -236,18 +241,22 @@ def _numbers(found: Estimate) -> Table:
     )
     speed, mean = "–", "–"
     if found.point.output_tokens > 1:
-        speed, mean = f"{found.tokens_per_s_per_user:.4g}", human_seconds(found.tpot_s)
+        speed, mean = _rate(found.tokens_per_s_per_user), human_seconds(found.tpot_s)
     rows = [
         ("TTFT", human_seconds(found.ttft_s), first),
         ("TPOT", mean, f"{speed} tokens/s/user"),
-        ("output", f"{found.output_tokens_per_s_per_gpu:,.4g} tokens/s/GPU",
-         f"{found.output_tokens_per_s:,.4g} tokens/s on {found.gpus} GPUs"),
-        ("requests", f"{found.requests_per_s:,.4g} /s", f"{human_seconds(found.e2e_s)} each"),
+        ("output", f"{_rate(found.output_tokens_per_s_per_gpu)} tokens/s/GPU",
+         f"{_rate(found.output_tokens_per_s)} tokens/s on {found.gpus} GPUs"),
+        ("requests", f"{_rate(found.requests_per_s)} /s", f"{human_seconds(found.e2e_s)} each"),
         ("bottleneck", found.bottleneck, _balance(found)),
     ]  # fmt: skip
     for row in rows:
         table.add_row(*row)
     return table
+
+
+def _rate(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def _balance(found: Estimate) -> str:

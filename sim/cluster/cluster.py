@@ -9,6 +9,7 @@ from simpy.events import Event
 from sim.clock import ARRIVAL, Clock
 from sim.cluster.admissions import Admission
 from sim.cluster.deployments import Running
+from sim.cluster.frontend import Desk
 from sim.engine.sampler import Sampler
 from sim.engine.sequence import Sequence
 from sim.errors import BrokenInvariant
@@ -23,7 +24,14 @@ class Cluster:
     """Everything behind the door. Counts what comes in and what becomes of it."""
 
     def __init__(
-        self, *, clock: Clock, log: Log, source: Source, sampler: Sampler, admission: Admission
+        self,
+        *,
+        clock: Clock,
+        log: Log,
+        source: Source,
+        sampler: Sampler,
+        admission: Admission,
+        desk: Desk | None = None,
     ) -> None:
         self.clock = clock
         self.arrived = 0
@@ -34,6 +42,7 @@ class Cluster:
         self._source = source
         self._sampler = sampler
         self._admission = admission
+        self._desk = desk
         self._inside: dict[int, tuple[Request, Sequence]] = {}
         self._deployment: Running
         self._next_s = float("inf")
@@ -79,7 +88,13 @@ class Cluster:
             return
         self._sampler.learn(request)
         self._inside[request.number] = (request, sequence)
-        self._deployment.accept(sequence)
+        if self._desk is None:
+            self._deployment.accept(sequence)
+            return
+        ready = self.clock.at(self._desk.ready_s(self.clock.now, request.prompt_tokens), ARRIVAL)
+        callbacks = ready.callbacks
+        if callbacks is not None:
+            callbacks.append(lambda _: self._deployment.accept(sequence))
 
     # ---- what the deployment tells
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import signal
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -23,9 +24,9 @@ import numpy as np
 
 from sim import plugins
 from sim.errors import ScenarioError
-from sim.fidelity.kinds.ops import IN_TOPOLOGIES
 from sim.fidelity.machine_lines import MachineLines, machine_lines
 from sim.fidelity.ops_folder import FITS, Job, Only, jobs
+from sim.fidelity.ops_tables import IN_TOPOLOGIES
 from sim.perf.calibration import (
     Calibration,
     Fitted,
@@ -39,6 +40,8 @@ Kinds = dict[str, dict[str, Fitted]]
 Progress = Callable[[int, int, str], None]
 """Tables done, tables in all, the table that was done last."""
 
+LEAST_ROWS = 30
+"""assumed: a surface has up to some twenty figures."""
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -92,10 +95,16 @@ def _row(
 def fit(job: Job) -> Kinds:
     """Figures fitted to all rows, with the errors of a fit to part of them on the rest."""
     table = job.rows()
+    if len(table) < LEAST_ROWS:
+        raise ScenarioError(
+            f"'{job.path}' has {len(table)} rows; a fit needs at least {LEAST_ROWS}"
+        )
     fitter = plugins.load(FITS, job.table)()
     try:
-        seen: Kinds = fitter.fit(table, job.gpu, holdout=True)
-        whole: Kinds = fitter.fit(table, job.gpu, holdout=False)
+        with warnings.catch_warnings():  # an error over no rows: refused below
+            warnings.filterwarnings("ignore", "Mean of empty slice|invalid value", RuntimeWarning)
+            seen: Kinds = fitter.fit(table, job.gpu, holdout=True)
+            whole: Kinds = fitter.fit(table, job.gpu, holdout=False)
     except (ValueError, IndexError, KeyError, np.linalg.LinAlgError) as problem:
         why = " ".join(str(problem).split())
         raise ScenarioError(

@@ -8,6 +8,7 @@ before anything here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -33,10 +34,25 @@ TensorRT-LLM: `llm_args.py`, max_num_tokens 8192 and max_batch_size 2048; assume
 cut at the token limit, as with enable_chunked_prefill."""
 
 PROFILES = {"vllm": "vllm-0.24", "sglang": "sglang-0.5", "trtllm": "trtllm-1.3"}
-"""Engine → whose kernels and host its steps are priced with, whatever the row's version."""
+"""Engine → whose kernels and host its steps are priced with, where the version is not older."""
+OLDER = {"vllm": ((0, 14), "vllm-0.12"), "trtllm": ((1, 1), "trtllm-1.0")}
+"""Engine → the version from which `PROFILES` holds, and the profile before. vLLM schedules
+asynchronously by default from 0.14 on. A version that is not given is taken as recent."""
+
+
+def profile(engine: str, version: str) -> str:
+    """The engine profile of `0.12.0`, `1.2.0rc2.post2`, or of an unknown version."""
+    found = re.match(r"(\d+)\.(\d+)", version)
+    since, older = OLDER.get(engine, ((0, 0), ""))
+    if found and (int(found[1]), int(found[2])) < since:
+        return older
+    return PROFILES[engine]
+
 
 CHECKPOINT = "gpt-oss"
-"""Models that are always served in the checkpoint's own formats, whatever a file calls them."""
+"""Models that are always served in the checkpoint's own formats, whatever a file calls them; on
+Blackwell with 8-bit activations (InferenceX `benchmarks/gptoss_*_b200*.sh`,
+VLLM_USE_FLASHINFER_MOE_MXFP4_MXFP8=1; TensorRT-LLM's default there)."""
 
 WEIGHTS = {
     "": "bf16", "bf16": "bf16", "fp16": "fp16", "float16": "bf16", "bfloat16": "bf16",
@@ -46,6 +62,11 @@ WEIGHTS = {
 """Words of load points → formats of the catalog. Blank: the times of those rows fit 16 bit."""
 
 KV = {"": "bf16", "auto": "bf16", "bf16": "bf16", "bfloat16": "bf16", "fp16": "bf16", "fp8": "fp8"}
+
+
+FRONTEND = {"request_s": 0.018, "prompt_token_s": 3.6e-6}
+"""Seconds before an engine sees a prompt. Fitted to the mean TTFT of gpt-oss-120b on four B200 with
+vLLM at four clients, whose kernels take little of it: 20 ms of 30 at 1K tokens, 45 of 82 at 8K."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +84,8 @@ class Point:
     input_tokens: int
     output_tokens: int
     concurrency: int
+    profile: str
+    """Whose kernels and host its steps are priced with."""
     more: Mapping[str, Any]
     """The row's own engine settings."""
 
@@ -85,6 +108,10 @@ class Point:
             **self.lengths,
         }
 
+    def frontend(self) -> dict[str, float]:
+        """`frontend:` of its scenario: what a client of an HTTP server sees before the engine."""
+        return dict(FRONTEND) if self.source == "inferencex" else {}
+
     def settings(self) -> dict[str, Any]:
         """`engine:` of its scenario. Random prompts share no prefix, so nothing is kept."""
         chosen = dict(DEFAULTS[self.engine])
@@ -101,8 +128,10 @@ class Point:
 
     def precision(self) -> dict[str, str]:
         """`precision:` of its scenario."""
-        own = CHECKPOINT in self.model
-        return ({} if own else {"weights": self.weights}) | {"kv": self.kv()}
+        if CHECKPOINT not in self.model:
+            return {"weights": self.weights, "kv": self.kv()}
+        narrow = {"activations": "mxfp8"} if self.gpu == "b200" else {}
+        return {"kv": self.kv()} | narrow
 
     def workload_text(self) -> str:
         """`8192/1024 tokens, 16 clients`."""
@@ -132,7 +161,9 @@ def _inferencex(point: Point) -> dict[str, Any]:
 
 def _kv(point: Point) -> str:
     """InferenceX `benchmarks/*.sh`: kv-cache-dtype fp8, but auto for gpt-oss on Hopper. Others:
-    assumed the engine's default, 16 bit."""
+    assumed the engine's default, 16 bit, but FP8 for TensorRT-LLM with FP8 weights, whose
+    checkpoints ask for it (`kv_cache_quant_algo`): 128 requests of 2,176 tokens decode together
+    with Qwen3-32B on one H100, which has no room for them in 16 bit."""
     if point.source != "inferencex":
-        return "bf16"
+        return "fp8" if point.engine == "trtllm" and point.weights == "fp8" else "bf16"
     return "bf16" if CHECKPOINT in point.model and point.gpu != "b200" else "fp8"

@@ -18,16 +18,14 @@ from sim import plugins
 from sim.catalog.gpu import Gpu, load_gpu
 from sim.errors import ScenarioError
 from sim.fidelity.hardware import engine_called, gpu_called
-from sim.fidelity.kinds.ops import IN_TOPOLOGIES, TABLES
+from sim.fidelity.ops_tables import IN_TOPOLOGIES, SUMS, TABLES, WORDS, is_word
 from sim.fidelity.tables import near, read_table, require, require_numbers
 
 FITS = "sim.fidelity.fits"
-EXCHANGES = frozenset({"deepep_low_latency", "deepep_normal"})
+EXCHANGES = frozenset(SUMS)
 """Tables with columns `system` and `collected_with`: several GPUs and engines in one."""
 
 _ENGINE = re.compile(r"[A-Za-z][A-Za-z_]*-\d+\.\d+")
-_TEXT = ("system", "framework", "kernel_source", "nccl_dir", "op_name", "collected_with")
-_WORDS = frozenset({*_TEXT, "distribution"})
 EXAMPLE = "h100_sxm/trtllm-1.3.0rc20/gemm.csv.gz"
 
 
@@ -118,20 +116,16 @@ def checked(path: Path) -> pd.DataFrame:
     """A table with the columns that its fit needs, and with numbers in them."""
     name = table_name(path)
     table = read_table(path)
-    columns = [*TABLES[name], *(() if name in EXCHANGES else ("latency",))]
+    columns = [*TABLES[name], *(("collected_with",) if name in EXCHANGES else ("latency",))]
     require(path, table, columns, f"a table '{name}'")
-    numbers = [c for c in columns if not (c in _WORDS or c.endswith(("dtype", "gemm_type")))]
-    require_numbers(path, table, numbers)
+    require_numbers(path, table, [c for c in columns if not is_word(c)])
     if "latency" in columns:
         short = np.flatnonzero(table["latency"].to_numpy(dtype=float) <= 0)
         if len(short):
             raise ScenarioError(
                 f"'{path}', line {short[0] + 2}: a latency of 0 or less; mend or drop the line"
             )
-    for column in _TEXT:
-        if column in table:
-            table[column] = table[column].astype(str)
-    return table
+    return table.astype({c: str for c in table.columns if c in WORDS})
 
 
 def jobs(folder: Path, only: Only | None = None) -> list[Job]:

@@ -38,6 +38,8 @@ class Server:
     """As `pools.NAME.precision`."""
     engine: Mapping[str, Any] = field(default_factory=dict)
     """As `pools.NAME.engine`."""
+    frontend: Mapping[str, float] = field(default_factory=dict)
+    """As `frontend`."""
 
     @property
     def layout(self) -> object:
@@ -72,6 +74,7 @@ def scenario_of(
     tree = {
         "workload": dict(workload),
         "model": server.model,
+        "frontend": dict(server.frontend),
         "topology": {"name": machine, "nodes": 1} if machine else f"./{_alone(server.gpu)}",
         "pools": {
             "serve": {

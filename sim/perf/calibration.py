@@ -86,7 +86,7 @@ def calibration_names(folder: Path | None = None) -> tuple[str, ...]:
     return tuple(sorted({f"{p.parent.name}/{p.stem}" for x in places for p in x.glob("*/*.yaml")}))
 
 
-def load_calibration(gpu: str, engine: str, folder: Path | None = None) -> Calibration | None:
+def load_calibration(gpu: str, engine: str, *, folder: Path | None = None) -> Calibration | None:
     """The calibration of a GPU under an engine, from one folder or the first that has it; None
     where nothing was measured."""
     for place in (folder,) if folder is not None else calibration_folders():
@@ -148,7 +148,10 @@ def _fitted(path: Path, kind: str, entry: dict[str, Any]) -> Fitted:
     known = {f.name for f in fields(cls)}
     for name in entry["figures"]:
         if name not in known:
-            raise ScenarioError(f"{path}: {kind} has no figure '{name}'{suggest(name, known)}")
+            raise ScenarioError(
+                f"{path}: {kind} has no figure '{name}'{suggest(name, known)}; `sim calibrate` "
+                "makes the file anew"
+            )
     figures = {k: _frozen(v) for k, v in entry["figures"].items()}
     residual = entry.get("residual")
     return Fitted(

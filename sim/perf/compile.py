@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sim.catalog.formats import load_format
 from sim.catalog.model import Layer
+from sim.errors import ScenarioError
 from sim.network.collectives import Collectives
 from sim.perf.attentions import AttentionWork
 from sim.perf.attentions.grouped import ACTIVATION_BYTES
+from sim.perf.batch_parts import decode_in_parts, in_parts, prefill_in_parts
+from sim.perf.ffn_side import FfnSide
 from sim.perf.kernels import Kernels
-from sim.perf.layer_work import Exchange, attention_works, layer_work
-from sim.perf.price_list import AttentionPrice, StageTables
+from sim.perf.kv_exchange import KvExchange, Law
+from sim.perf.layer_work import (
+    Exchange,
+    LayerWork,
+    Pass,
+    Product,
+    attention_works,
+    layer_work,
+    partial_results,
+    query_bytes,
+)
+from sim.perf.price_list import AttentionPrice, PrefillTables, StageTables
+from sim.perf.streams import Beside, Join, PingPong
 from sim.perf.task import PriceTask
+from sim.plugins import name_of
 
 Array = NDArray[np.float64]
 
@@ -41,6 +58,13 @@ def table(points: Array, values: Array, upto: int) -> Array:
     return np.interp(np.arange(upto + 1, dtype=np.float64), points, values)
 
 
+def added(total: Array, count: int, pieces: Sequence[Array]) -> Array:
+    """`total` and `count` times every piece, in order."""
+    for seconds in pieces:
+        total = total + count * seconds
+    return total
+
+
 @dataclass(slots=True)
 class Compiler:
     """Turns one task into stage tables."""
@@ -53,65 +77,180 @@ class Compiler:
     """Gaps between the kernels of a layer."""
 
     def stages(self) -> tuple[StageTables, ...]:
-        """The price lists of all stages."""
-        stages = self.task.spread.stage_layers(self.task.model)
-        return tuple(self.stage(i, layers) for i, layers in enumerate(stages))
+        """The price lists of all stages; ScenarioError when an overlap does not suit the layout."""
+        task, spread = self.task, self.task.spread
+        stages = spread.stage_layers(task.model)
+        parts = task.overlap.parts(task) if task.overlap else 1
+        streams = task.overlap.streams(task) if task.overlap else None
+        if spread.ffn_devices:
+            if streams is not None:
+                raise ScenarioError(
+                    f"overlap: {name_of(task.overlap)} does not go with the layout {spread.text}, "
+                    "whose micro-batches are its overlap; leave it out"
+                )
+            parts, streams = spread.micro_batches, PingPong(spread.micro_batches, len(stages[0]))
+        made = []
+        for i, layers in enumerate(stages):
+            one = self.stage(i, layers, parts, streams)
+            if parts > 1 and not spread.ffn_devices:
+                one = replace(one, whole=self.stage(i, layers))
+            made.append(one)
+        return tuple(made)
 
-    def stage(self, index: int, layers: tuple[Layer, ...]) -> StageTables:
-        """The price list of one stage."""
+    def stage(
+        self, index: int, layers: tuple[Layer, ...], parts: int = 1, streams: Join | None = None
+    ) -> StageTables:
+        """The price list of one stage, its batch cut into `parts`."""
         task, spread = self.task, self.task.spread
         upto = task.max_rank_tokens
         few, many = grid(upto), grid(spread.ranks * upto)
-        linear, collective, exchange = np.zeros_like(few), np.zeros_like(few), np.zeros_like(few)
+        linear, collective, shared = np.zeros_like(few), np.zeros_like(few), np.zeros_like(few)
         experts = np.zeros_like(many)
         counts = Counter(layers)
         local = np.ceil(few / spread.token_parallel)
         for layer, count in counts.items():
             work = layer_work(task, layer)
-            block = self._block(layer, local)
-            if block is not None:
-                linear = linear + count * block
-            for p in (*(work.projections if block is None else ()), *work.products):
-                linear = linear + count * self.kernels.product_s(
-                    local, p.inputs, p.outputs, p.format
-                )
-            linear = linear + count * np.where(few > 0, self.layer_s, 0.0)
-            for v in work.passes:
-                linear = linear + count * self.kernels.pass_s(local, v.numbers)
-            if work.routed is not None:
-                experts = experts + count * self.kernels.routed_s(many, work.routed)
-            for e in work.exchanges:
-                seconds = count * self._exchange(index, e, few)
-                if e.scope == "kv":
-                    exchange = exchange + seconds
-                else:
-                    collective = collective + seconds
+            exchanged = self._exchanges(index, work.exchanges, local, parts)
+            mine = [*self._projections(layer, work, local, parts)]
+            if spread.ffn_devices:
+                mine += [*self._gaps(few), *self._passes(work.passes, local, parts), *exchanged]
+                experts = added(experts, count, self._ffn_side(layer, work, many, parts))
+                moved = partial(FfnSide(task).transfer_s, layer, work.routed)
+                exchanged = [in_parts(moved, few, parts)]
+            else:
+                passes = (*work.passes, *work.ffn_passes)
+                mine += [*self._products(work.products, local, parts), *self._gaps(few)]
+                mine += self._passes(passes, local, parts)
+                shared = added(shared, count, self._products(work.shared, local, parts))
+                experts = added(experts, count, self._routed(work, many, parts))
+            linear = added(linear, count, mine)
+            collective = added(collective, count, exchanged)
         last = index == spread.stages - 1
         if not last:
-            collective = collective + self._pass_on(index, few)
-        head = np.zeros(task.max_sampled + 1)
+            collective = collective + in_parts(partial(self._pass_on, index), few, parts)
+        exposed, exchange = self._kv_exchange(index, counts, few, parts)
+        collective = collective + exposed
         return StageTables(
             linear=table(few, linear, upto),
-            head=self._head() if last else head,
+            head=self._head() if last else np.zeros(task.max_sampled + 1),
             experts=table(many, experts, spread.ranks * upto),
             collective=table(few, collective, upto),
-            attention=self._attention(counts),
-            exchange=table(few, exchange, upto) if exchange.any() else None,
-            streams=task.overlap.streams(task) if task.overlap else None,
+            attention=self._attention(counts, parts),
+            exchange=exchange,
+            streams=streams,
+            shared=table(few, shared, upto) if isinstance(streams, Beside) else None,
+            parts=parts,
         )
 
-    def _block(self, layer: Layer, tokens: Array) -> Array | None:
-        """The projections around attention in one piece, as a prompt runs them."""
-        blocks = (
-            self.kernels.block_s(w, tokens, decode=False) for w in attention_works(self.task, layer)
-        )
-        return next((b for b in blocks if b is not None), None)
+    def _gaps(self, tokens: Array) -> list[Array]:
+        return [np.where(tokens > 0, self.layer_s, 0.0)]
+
+    def _projections(self, layer: Layer, work: LayerWork, tokens: Array, parts: int) -> list[Array]:
+        """The projections around attention: in one piece, as a prompt runs them, where they were
+        measured so."""
+        for w in attention_works(self.task, layer):
+            if self.kernels.block_s(w, tokens[:1], decode=False) is not None:
+                return [in_parts(partial(self._block, w), tokens, parts)]
+        return self._products(work.projections, tokens, parts)
+
+    def _block(self, work: AttentionWork, tokens: Array) -> Array:
+        made = self.kernels.block_s(work, tokens, decode=False)
+        return np.zeros_like(tokens) if made is None else made
+
+    def _products(self, products: tuple[Product, ...], tokens: Array, parts: int) -> list[Array]:
+        def price(p: Product, tokens: Array) -> Array:
+            return self.kernels.product_s(tokens, p.inputs, p.outputs, p.format)
+
+        return [in_parts(partial(price, p), tokens, parts) for p in products]
+
+    def _passes(self, passes: tuple[Pass, ...], tokens: Array, parts: int) -> list[Array]:
+        def price(v: Pass, tokens: Array) -> Array:
+            return self.kernels.pass_s(tokens, v.numbers)
+
+        return [in_parts(partial(price, v), tokens, parts) for v in passes]
+
+    def _routed(self, work: LayerWork, tokens: Array, parts: int) -> list[Array]:
+        """The routed experts, for `tokens` of all ranks."""
+        routed = work.routed
+        if routed is None:
+            return []
+        passing = np.ceil(tokens / self.task.spread.token_parallel)
+        return [in_parts(lambda tokens: self.kernels.routed_s(tokens, routed), passing, parts)]
+
+    def _ffn_side(self, layer: Layer, work: LayerWork, tokens: Array, parts: int) -> list[Array]:
+        """A layer on feed-forward devices of their own, for `tokens` of all ranks: routed experts
+        over all, what every group has a copy of for the group's share of the tokens."""
+        mine = np.ceil(tokens / self.task.spread.expert_parallel)
+        return [
+            *self._products(work.products, mine, parts),
+            *self._passes(work.ffn_passes, mine, parts),
+            *self._routed(work, tokens, parts),
+            in_parts(partial(FfnSide(self.task).sum_s, layer), tokens, parts),
+        ]
+
+    def _exchanges(
+        self, stage: int, exchanges: tuple[Exchange, ...], tokens: Array, parts: int
+    ) -> list[Array]:
+        return [in_parts(partial(self._exchange, stage, e), tokens, parts) for e in exchanges]
 
     def _exchange(self, stage: int, e: Exchange, tokens: Array) -> Array:
-        wires = self.task.wires
-        among: Collectives = getattr(wires, e.scope)[stage]
-        payload = tokens * e.bytes_per_token
-        seconds = getattr(among, f"{e.operation}_s")(payload)
+        among: Collectives = getattr(self.task.wires, e.scope)[stage]
+        if e.operation in ("dispatch", "combine"):
+            seconds = self.kernels.dispatch_s(tokens, e, among)
+        else:
+            seconds = getattr(among, f"{e.operation}_s")(tokens * e.bytes_per_token)
+        return np.where(tokens > 0, seconds, 0.0)
+
+    def _kv_exchange(
+        self, stage: int, counts: Counter[Layer], tokens: Array, parts: int
+    ) -> tuple[Array, KvExchange | None]:
+        """(exposed seconds by tokens, exchange beside attention) between KV groups."""
+        task, spread = self.task, self.task.spread
+        partials, keys = np.zeros_like(tokens), np.zeros_like(tokens)
+        upto, cached_s = task.max_rank_tokens, 0.0
+        for layer, count in counts.items():
+            sent = partial_results(task, layer)
+            if sent is None:
+                continue
+            of_layer = [sent]
+            if spread.token_parallel > 1:
+                of_layer.append(Exchange("all_gather", query_bytes(task, layer), "kv"))
+                hops = in_parts(partial(self._keys, stage, layer), tokens, parts)
+                keys = keys + count * hops
+                ends = self._keys(stage, layer, np.array([float(upto), 2.0 * upto]))
+                cached_s += count * float(ends[1] - ends[0]) / upto
+            exchanged = self._exchanges(stage, tuple(of_layer), tokens, parts)
+            partials = added(partials, count, exchanged)
+        none = np.zeros_like(tokens)
+        if not partials.any():
+            return none, None
+        if spread.token_parallel == 1:
+            if spread.sharing == "exposed":
+                return partials, None
+            return none, KvExchange(table(tokens, partials, upto), "by_sequence")
+        law: Law = "ring" if spread.sharing == "ring" else "exposed"
+        made = KvExchange(
+            table(tokens, partials, upto),
+            "exposed",
+            table(tokens, keys, upto),
+            cached_s,
+            law,
+            spread.kv_parallel,
+        )
+        return none, made
+
+    def _keys(self, stage: int, layer: Layer, tokens: Array) -> Array:
+        """Keys and values of `tokens` to all groups: hops round the ring, or one gathering."""
+        spread, among = self.task.spread, self.task.wires.kv[stage]
+        n = spread.kv_parallel
+        whole = np.zeros_like(tokens)
+        for w in attention_works(self.task, layer):
+            most = np.inf if w.cap_tokens is None else n * w.cap_tokens
+            whole = whole + np.minimum(tokens, most) * w.bytes_per_key
+        if spread.sharing == "all_gather":
+            seconds = among.all_gather_s(whole)
+        else:
+            seconds = (n - 1) * among.send_s(whole / n)
         return np.where(tokens > 0, seconds, 0.0)
 
     def _pass_on(self, stage: int, tokens: Array) -> Array:
@@ -125,34 +264,48 @@ class Compiler:
         task = self.task
         upto = task.max_sampled
         sampled = grid(upto)
-        outputs = -(-task.model.vocab // task.spread.rank_width)
-        head = self.kernels.product_s(sampled, task.model.hidden, outputs, load_format("bf16"))
+        outputs = -(-task.model.vocab // task.spread.head_tp)
+        mine = np.ceil(sampled / task.spread.token_parallel)
+        head = self.kernels.product_s(mine, task.model.hidden, outputs, load_format("bf16"))
         if self.sampler_numbers:
-            head = head + self.kernels.pass_s(sampled, self.sampler_numbers * task.model.vocab)
+            head = head + self.kernels.pass_s(mine, self.sampler_numbers * task.model.vocab)
         return table(sampled, head, upto)
 
-    def _attention(self, counts: Counter[Layer]) -> tuple[AttentionPrice, ...]:
+    def _attention(self, counts: Counter[Layer], parts: int) -> tuple[AttentionPrice, ...]:
         """Layers of the same kind of attention priced together."""
         kinds: Counter[AttentionWork] = Counter()
         for layer, count in counts.items():
             for work in attention_works(self.task, layer):
                 kinds[work] += count
-        return tuple(self._attention_price(work, n) for work, n in kinds.items())
+        return tuple(self._attention_price(work, n, parts) for work, n in kinds.items())
 
-    def _attention_price(self, work: AttentionWork, layers: int) -> AttentionPrice:
+    def _attention_price(self, work: AttentionWork, layers: int, parts: int) -> AttentionPrice:
         """Devices that share a sequence's KV each read and score their part of it."""
         task = self.task
         share = 1.0 / task.spread.kv_parallel
         n, p = task.max_sampled, task.max_rank_tokens
         batch, tokens = grid(n), grid(p)
-        decode = self.kernels.decode(work, batch).times(layers, share)
+        decode = decode_in_parts(partial(self.kernels.decode, work), batch, parts)
+        decode = decode.times(layers, share)
         asked, answered = (self.kernels.block_s(work, batch, decode=d) for d in (False, True))
         if asked is not None and answered is not None:
             decode = decode.plus(layers * np.maximum(answered - asked, 0.0))
-        prefill = self.kernels.prefill(work, tokens).times(layers, share)
+        prefill = prefill_in_parts(partial(self._prefill, work), tokens, parts)
+        prefill = prefill.times(layers, share)
         return AttentionPrice(
             cap=-1 if work.cap_tokens is None else task.caps().index(work.cap_tokens),
             decode=decode.mapped(lambda values: table(batch, values, n)),
             prefill=prefill.mapped(lambda values: table(tokens, values, p)),
             window=work.cap_tokens or 0,
         )
+
+    def _prefill(self, work: AttentionWork, tokens: Array) -> PrefillTables:
+        """Where devices divide the tokens, each scores its share of them against all keys, and
+        rebuilds all keys of latent attention but its own, which a product makes."""
+        groups = self.task.spread.token_parallel
+        if groups == 1:
+            return self.kernels.prefill(work, tokens)
+        mine = np.ceil(tokens / groups)
+        made = self.kernels.prefill(work, mine)
+        base = made.base + (tokens - mine) * made.cached
+        return replace(made, base=base, key=groups * made.key, cached=groups * made.cached)

@@ -33,6 +33,8 @@ class EngineProfile:
     """Shortest elementwise kernel."""
     launch_s: float
     """Least time of any kernel outside CUDA graphs."""
+    fused_quantisation: bool
+    """Whether norms and activations write in the format of the product that follows."""
     graph_tokens: int
     """Most tokens of a step that runs as a CUDA graph; 0 = none does."""
     sampler_numbers: float

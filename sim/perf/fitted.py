@@ -1,8 +1,9 @@
 """Kernels at figures fitted to measured tables, and where no table is, at those of the nearest GPU.
 
-For every kind of kernel the figures are looked for in this order: this GPU under the engine asked
-for, this GPU under another engine, a GPU of the same architecture, a GPU of the nearest one, the
-surface's own defaults. Of equally near ones, those of one's own folders come before the packaged.
+For every kind of kernel the figures are looked for in this order: this GPU (in the wanted format
+under the engine asked for, then under another; then in the next best format), a GPU of the same
+architecture, a GPU of the nearest one, the surface's own defaults.
+Of equally near ones, those of one's own folders come before the packaged.
 Figures are relative to data sheets, so those of another GPU are scaled to this one's peaks.
 Whatever is not the first is an extrapolation and is listed.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import groupby, product
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +79,10 @@ class Shelf:
         return self._found[key]
 
     def _look(self, kind: str, variants: tuple[str, ...]) -> Found:
-        for calibration, folder in self._calibrations():
-            for variant in variants:
+        by_gpu = groupby(self._calibrations(), key=lambda found: found[0].gpu)
+        for _, calibrations in by_gpu:
+            mine = list(calibrations)
+            for variant, (calibration, folder) in product(variants, mine):
                 fitted = calibration.find(kind, variant)
                 if fitted is not None:
                     place = (calibration.gpu, calibration.engine, variant)
@@ -97,7 +101,7 @@ class Shelf:
     def _calibrations(self) -> Iterator[tuple[Calibration, Path]]:
         """Calibrations with their folders, from the nearest to the farthest; read when asked."""
         for gpu, engine, folder in self._places():
-            calibration = load_calibration(gpu, engine, folder)
+            calibration = load_calibration(gpu, engine, folder=folder)
             if calibration is not None:
                 yield calibration, folder
 

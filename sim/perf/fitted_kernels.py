@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 
 from sim.catalog.formats import Format
 from sim.catalog.gpu import Gpu
+from sim.network.collectives import Collectives
 from sim.perf.attentions import AttentionWork
 from sim.perf.attentions.grouped import ACTIVATION_BYTES
 from sim.perf.efficiency import efficiency_of
 from sim.perf.fitted import Found, Shelf
-from sim.perf.layer_work import Routed
+from sim.perf.layer_work import Exchange, Routed
+from sim.perf.operators.dispatch import fitted_seconds
 from sim.perf.price_list import DecodeTables, PrefillTables
 from sim.perf.routing import RankLoad, Routing
 from sim.perf.spread import kv_heads_per_device
@@ -33,12 +35,16 @@ _BLOCK = {"fp16": "bf16", "fp8": "fp8_block", "mxfp8": "fp8_block", "mxfp4": "nv
 """The same for the blocks of latent attention."""
 _EXPERTS = {
     "bf16": ("bf16",),
-    "fp8": ("fp8", "fp8_block"),
+    "fp8": ("fp8_block", "fp8"),
     "fp8_block": ("fp8_block", "fp8"),
     "nvfp4": ("nvfp4",),
-    "mxfp4": ("w4a8_mxfp4_mxfp8", "w4a16_mxfp4", "nvfp4"),
+    "mxfp4": ("w4a16_mxfp4", "nvfp4"),
     "int4": ("int4_wo", "w4a16_mxfp4"),
 }
+"""Format of the weights → variants, the best first. Experts in FP8 are taken like those with block
+scales: the tables' per-tensor series of vLLM were taken with kernels that had not been tuned."""
+_NARROW_EXPERTS = {"mxfp4": ("w4a8_mxfp4_mxfp8",)}
+"""The same with 8-bit activations."""
 SELECTED_FROM = (16_384, 131_072)
 """Contexts between which the time of a top-k is taken as a straight line."""
 DEQUANTISE_FLOPS = 2.0
@@ -65,6 +71,8 @@ class FittedKernels:
     """Shortest elementwise kernel."""
     launch_s: float
     """Least time of any kernel, where the host launches each; 0 under CUDA graphs."""
+    fused_quantisation: bool = True
+    """Whether the kernel before a product writes its activations in the product's format."""
     level: int | None = None
     """Which level of expert load; None = the expected one."""
 
@@ -74,7 +82,13 @@ class FittedKernels:
         runs, found = self._runs_in(fmt), self.gemm(fmt)
         stored = Format(runs.name, fmt.bits, runs.compute, fmt.source)
         out: Array = found.surface.seconds(
-            self.gpu, stored, tokens, float(outputs), float(inputs), launches=False
+            self.gpu,
+            stored,
+            tokens,
+            float(outputs),
+            float(inputs),
+            launches=False,
+            quantises=not self.fused_quantisation,
         )
         if runs is not fmt:
             tiles = np.ceil(tokens / _TILE_ROWS)
@@ -126,6 +140,10 @@ class FittedKernels:
             tokens=np.minimum(load.tokens * scale, choices),
         )
 
+    def dispatch_s(self, tokens: Array, exchange: Exchange, among: Collectives) -> Array:
+        """By the libraries of expert parallelism where they were measured, else an all-to-all."""
+        return fitted_seconds(self.shelf, tokens, exchange, among)
+
     def gemm(self, fmt: Format) -> Found:
         """The surface of products with weights in `fmt`."""
         runs = self._runs_in(fmt)
@@ -133,7 +151,11 @@ class FittedKernels:
 
     def experts(self, fmt: Format) -> Found:
         """The surface of expert layers with weights in `fmt`."""
-        return self.shelf.find("experts", *_EXPERTS.get(fmt.name, (fmt.name, "bf16")), "bf16")
+        variants = _EXPERTS.get(fmt.name, (fmt.name, "bf16"))
+        activations = self.formats.activations
+        if activations is not None and activations.bits < 16:
+            variants = (*_NARROW_EXPERTS.get(fmt.name, ()), *variants)
+        return self.shelf.find("experts", *variants, "bf16")
 
     def decode(self, work: AttentionWork, batch: Array) -> DecodeTables:
         """Measured kinds by their surfaces, any other as a stream of arithmetic and bytes."""

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.catalog.formats import Format
+from sim.network.collectives import Collectives
 from sim.perf.attentions import AttentionWork
-from sim.perf.layer_work import Routed
+from sim.perf.layer_work import Exchange, Routed
 from sim.perf.price_list import DecodeTables, PrefillTables
 
 Array = NDArray[np.float64]
@@ -29,6 +30,9 @@ class Kernels(Protocol):
 
     def routed_s(self, tokens: Array, routed: Routed) -> Array:
         """The routed experts of one layer on the slowest device; `tokens` of all ranks."""
+
+    def dispatch_s(self, tokens: Array, exchange: Exchange, among: Collectives) -> Array:
+        """Tokens of a rank to the devices of their experts, or the results back."""
 
     def decode(self, work: AttentionWork, batch: Array) -> DecodeTables:
         """Decode attention of one layer, at these numbers of sequences."""

@@ -51,17 +51,35 @@ class Memory:
 def stage_weight_bytes(
     model: Model, spread: Spread, formats: Formats, stage: int, layers: tuple[Layer, ...]
 ) -> float:
-    """Weights on one device of a stage, replicas included."""
-    weights, experts = formats.weights.bits / 8, formats.experts.bits / 8
+    """Weights on one device of a stage (one of attention, where others do the feed-forward part),
+    replicas included."""
+    weights = formats.weights.bits / 8
     total = 0.0
     for layer in layers:
         matrices = cost_of(layer.attention).matrices(
             layer.attention, model.hidden, spread.attention_tp
         )
-        shared_o = spread.kv_parallel if spread.token_parallel == 1 else 1
         total += weights * sum(
-            i * o / (shared_o if name == "o" else 1) for name, (i, o) in matrices.items()
+            i * o / (spread.output_parallel if name == "o" else 1)
+            for name, (i, o) in matrices.items()
         )
+        if not spread.ffn_devices:
+            total += ffn_weight_bytes(model, spread, formats, (layer,))
+        total += 2 * ACTIVATION_BYTES * model.hidden
+    table = ACTIVATION_BYTES * model.vocab * model.hidden / spread.head_tp
+    ends = (stage == 0) + (stage == spread.stages - 1)
+    if model.tied_embeddings and spread.stages == 1:
+        ends = 1
+    return total + ends * table
+
+
+def ffn_weight_bytes(
+    model: Model, spread: Spread, formats: Formats, layers: tuple[Layer, ...]
+) -> float:
+    """Feed-forward weights of `layers` on one device that has them, replicas included."""
+    weights, experts = formats.weights.bits / 8, formats.experts.bits / 8
+    total = 0.0
+    for layer in layers:
         whole = ffn_params(layer.ffn, model.hidden)
         if isinstance(layer.ffn, MoeFfn):
             shared = shared_params(layer.ffn, model.hidden)
@@ -72,23 +90,43 @@ def stage_weight_bytes(
             total += weights * (shared / spread.ffn_tp + router + latent)
         else:
             total += weights * whole / spread.ffn_tp
-        total += 2 * ACTIVATION_BYTES * model.hidden
-    table = ACTIVATION_BYTES * model.vocab * model.hidden / spread.attention_tp
-    ends = (stage == 0) + (stage == spread.stages - 1)
-    if model.tied_embeddings and spread.stages == 1:
-        ends = 1
-    return total + ends * table
+    return total
 
 
 def activation_bytes(model: Model, spread: Spread, tokens: int, sampled: int) -> float:
-    """Peak of one pass: residual and feed-forward buffers of `tokens`, logits of `sampled`."""
-    widest = max(
+    """Peak of one pass: residual and feed-forward buffers of `tokens`, logits of `sampled`. Where
+    devices divide the tokens of prompts, also keys and values of one layer from the others: two
+    parts in flight round a ring, or all of them."""
+    wide = 0.0 if spread.ffn_devices else 3 * _widest(model) / spread.ffn_tp
+    groups = spread.token_parallel
+    mine = -(-tokens // groups)
+    logits = -(-sampled // groups) * model.vocab / spread.head_tp * 4.0
+    whole = mine * ((4 * model.hidden + wide) * ACTIVATION_BYTES) + logits
+    if groups == 1:
+        return whole
+    kept = max(_kept_by(layer, spread.attention_tp) for layer in model.layer_counts)
+    return whole + (2 * mine if spread.sharing == "ring" else tokens) * kept
+
+
+def ffn_activation_bytes(model: Model, spread: Spread, tokens: int) -> float:
+    """Buffers of a device that does nothing but feed-forward layers, for one of the parts into
+    which `tokens` of every rank are cut, all of them on the fullest group."""
+    per_token = (2 * model.hidden + 3 * _widest(model) / spread.ffn_tp) * ACTIVATION_BYTES
+    return -(-tokens * spread.ranks // spread.micro_batches) * per_token
+
+
+def _widest(model: Model) -> int:
+    """Numbers per token between the matrices of the widest feed-forward layer."""
+    return max(
         layer.ffn.width * (layer.ffn.top_k if isinstance(layer.ffn, MoeFfn) else 1)
         for layer in model.layer_counts
     )
-    per_token = (4 * model.hidden + 3 * widest / spread.ffn_tp) * ACTIVATION_BYTES
-    logits = sampled * model.vocab / spread.attention_tp * 4.0
-    return tokens * per_token + logits
+
+
+def _kept_by(layer: Layer, tp: int) -> float:
+    """Bytes per token of keys and values of a layer on one device, as activations."""
+    kept = cost_of(layer.attention).kept(layer.attention, tp, ACTIVATION_BYTES)
+    return sum(k.bytes_per_token for k in kept)
 
 
 def kv_groups(
@@ -148,6 +186,7 @@ def fit(
     weights = max(stage_weight_bytes(model, spread, formats, i, x) for i, x in enumerate(layers))
     activations = activation_bytes(model, spread, max_tokens, max_sampled)
     usable = gpu.hbm_bytes * utilization
+    _check_ffn_devices(model, spread, gpu, formats, max_tokens, usable)
     left = usable - weights - activations - RESERVE_BYTES
     unit_bytes, groups = kv_groups(model, spread, formats, block_tokens)
     units = int(left // unit_bytes)
@@ -173,3 +212,20 @@ def fit(
         groups=groups,
         units=units,
     )
+
+
+def _check_ffn_devices(
+    model: Model, spread: Spread, gpu: Gpu, formats: Formats, tokens: int, usable: float
+) -> None:
+    """Refuse devices of feed-forward layers that their weights and buffers overfill."""
+    if not spread.ffn_devices:
+        return
+    weights = ffn_weight_bytes(model, spread, formats, model.layers)
+    buffers = ffn_activation_bytes(model, spread, tokens)
+    if weights + buffers + RESERVE_BYTES > usable:
+        raise ScenarioError(
+            f"the feed-forward layers of {model.name} do not fit on {gpu.name} as {spread.text}: "
+            f"{human_bytes(usable)} usable − {human_bytes(weights)} weights "
+            f"− {human_bytes(buffers)} activations − {human_bytes(RESERVE_BYTES)} reserve < 0; "
+            "use more ffn.ep or ffn.tp, a smaller format or a lower max_num_batched_tokens"
+        )

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.perf.kv_exchange import KvExchange
 from sim.perf.shape import StepShape
+from sim.perf.streams import Join, Parts
 
 Array = NDArray[np.float64]
 Shapes = dict[str, NDArray[Any]]
@@ -168,42 +170,6 @@ class AttentionPrice:
 
 
 @dataclass(frozen=True, slots=True)
-class Streams:
-    """Two kinds of work side by side, each slowing the other.
-
-    While both run, the first proceeds at a share a of its speed and the second at b, a + b ≥ 1.
-    Works that take A and B alone then take max(B + A·x, A + B·y) with x = (1 − b)/a and
-    y = (1 − a)/b: whichever outlasts the other finishes at full speed. x = y = 1 is one after the
-    other, x = y = 0 free overlap.
-    """
-
-    second: frozenset[str]
-    """Which of `attention`, `linear`, `experts`, `collective` are in the second stream."""
-    first_s: float
-    """x: seconds that one second of the first stream adds to the second."""
-    second_s: float
-    """y: seconds that one second of the second stream adds to the first."""
-    exposed: float = 0.0
-    """Share of the second stream that nothing hides (its head and tail)."""
-
-    def joined(self, parts: dict[str, Any]) -> Any:
-        """Seconds of all parts, as numbers or arrays alike; max by comparison."""
-        one: Any = 0.0
-        two: Any = 0.0
-        for name, seconds in parts.items():
-            if name in self.second:
-                two = two + seconds
-            else:
-                one = one + seconds
-        bare = two * self.exposed
-        two = two - bare
-        left, right = two + one * self.first_s, one + two * self.second_s
-        if isinstance(left, np.ndarray):
-            return np.maximum(left, right) + bare
-        return (left if left > right else right) + bare
-
-
-@dataclass(frozen=True, slots=True)
 class StageTables:
     """The price list of one pipeline stage. Tables are indexed by whole numbers of tokens."""
 
@@ -216,18 +182,23 @@ class StageTables:
     collective: Array
     """By the tokens of the fullest rank."""
     attention: tuple[AttentionPrice, ...]
-    exchange: Array | None = None
-    """By a rank's tokens: what the devices that share a sequence's KV exchange; sequences overlap
-    it with each other's attention (Helix, HOP-B). None = nothing."""
-    streams: Streams | None = None
+    exchange: KvExchange | None = None
+    """Between the devices that share a sequence's KV. None = nothing."""
+    streams: Join | None = None
     """How work overlaps inside a step; None = one after the other."""
+    shared: Array | None = None
+    """By a rank's tokens: the part of `linear` that is the shared experts', where it overlaps."""
+    whole: StageTables | None = None
+    """The same work in one batch and in order, where `streams` divides the batch: an engine divides
+    only the steps that gain by it."""
+    parts: int = 1
+    """Into how many `streams` divides it."""
     lists: tuple[list[float], ...] = field(init=False)
 
     def __post_init__(self) -> None:
         rest = self.experts[: len(self.collective)] + self.collective
         made = (self.linear, self.head, rest, self.collective)
-        exchange = () if self.exchange is None else (self.exchange.tolist(),)
-        object.__setattr__(self, "lists", (*(t.tolist() for t in made), *exchange))
+        object.__setattr__(self, "lists", tuple(t.tolist() for t in made))
 
     def local_s(self, shape: StepShape) -> float:
         """Seconds of one rank before the experts and collectives."""
@@ -238,6 +209,8 @@ class StageTables:
     def attention_s(self, shape: StepShape) -> float:
         """Seconds of attention of one rank, the exchange of partial results included."""
         n, p = shape.decodes, shape.prefill_tokens
+        if self.exchange is not None:
+            return self._exchanged_s(shape)
         total = 0.0
         for a in self.attention:
             if n:
@@ -245,26 +218,35 @@ class StageTables:
                 total += a.decode_s(n, context)
             if p:
                 total += a.prefill_s(p, shape)
-        if self.exchange is None:
-            return total
-        sent, parts = self.lists[4][n + p], n + shape.prefills
-        if not parts:
-            return total
-        left, right = total + sent / parts, sent + total / parts
-        return left if left > right else right
+        return total
+
+    def _exchanged_s(self, shape: StepShape) -> float:
+        n, p = shape.decodes, shape.prefill_tokens
+        decode = prefill = 0.0
+        for a in self.attention:
+            if n:
+                context = shape.context_tokens if a.cap < 0 else shape.capped_tokens[a.cap]
+                decode += a.decode_s(n, context)
+            if p:
+                prefill += a.prefill_s(p, shape)
+        made: KvExchange = self.exchange  # type: ignore[assignment]
+        return made.seconds(decode, prefill, n, shape)
 
     def attention_array(self, s: Shapes) -> Array:
         """The array face of `attention_s`."""
-        n, p = s["decodes"], s["prefill_tokens"]
+        n = s["decodes"]
+        if self.exchange is not None:
+            decode: Array = np.zeros(n.shape)
+            prefill: Array = np.zeros(n.shape)
+            for a in self.attention:
+                decode = decode + a.decode_array(s)
+                prefill = prefill + a.prefill_array(s)
+            return self.exchange.array(decode, prefill, s)
         total: Array = np.zeros(n.shape)
         for a in self.attention:
             total = total + a.decode_array(s)
             total = total + a.prefill_array(s)
-        if self.exchange is None:
-            return total
-        sent, parts = self.exchange[n + p], np.maximum(n + s["prefills"], 1)
-        both: Array = np.maximum(total + sent / parts, sent + total / parts)
-        return both
+        return total
 
     def local_array(self, s: Shapes) -> Array:
         """The array face of `local_s`, in the same order of operations."""
@@ -274,25 +256,46 @@ class StageTables:
 
     def together_s(self, shapes: list[StepShape], total: int, fullest: int) -> float:
         """Seconds of a step of all ranks with `streams`: the longest of each kind of work."""
-        linear = max([self.lists[0][s.tokens] + self.lists[1][s.sampled] for s in shapes])
-        attention = max([self.attention_s(s) for s in shapes])
-        parts = {"linear": linear, "attention": attention}
-        parts |= {"experts": float(self.experts[total]), "collective": self.lists[3][fullest]}
-        streams = self.streams or Streams(frozenset(), 1.0, 1.0)
-        return float(streams.joined(parts))
+        if self.streams is None:
+            apart = float(self.experts[total]) + self.lists[3][fullest]
+            return max([self.local_s(s) for s in shapes]) + apart
+        parts = Parts(
+            linear=max([self.lists[0][s.tokens] + self.lists[1][s.sampled] for s in shapes]),
+            attention=max([self.attention_s(s) for s in shapes]),
+            experts=float(self.experts[total]),
+            collective=self.lists[3][fullest],
+            head=max([self.lists[1][s.sampled] for s in shapes]),
+            shared=0.0 if self.shared is None else float(self.shared[fullest]),
+            tokens=fullest,
+        )
+        seconds = float(self.streams.joined(parts))
+        if self.whole is None:
+            return seconds
+        undivided = self.whole.together_s(shapes, total, fullest)
+        return undivided if fullest < self.parts or undivided < seconds else seconds
 
     def together_array(self, s: Shapes, total: NDArray[Any], fullest: NDArray[Any]) -> Array:
         """The array face of `together_s`, shaped (steps,)."""
+        out: Array
+        if self.streams is None:
+            out = self.local_array(s).max(axis=1)
+            out = out + (self.experts[total] + self.collective[fullest])
+            return out
         tokens = s["decodes"] + s["prefill_tokens"]
-        parts = {
-            "linear": (self.linear[tokens] + self.head[s["sampled"]]).max(axis=1),
-            "attention": self.attention_array(s).max(axis=1),
-            "experts": self.experts[total],
-            "collective": self.collective[fullest],
-        }
-        streams = self.streams or Streams(frozenset(), 1.0, 1.0)
-        out: Array = streams.joined(parts)
-        return out
+        parts = Parts(
+            linear=(self.linear[tokens] + self.head[s["sampled"]]).max(axis=1),
+            attention=self.attention_array(s).max(axis=1),
+            experts=self.experts[total],
+            collective=self.collective[fullest],
+            head=self.head[s["sampled"]].max(axis=1),
+            shared=0.0 if self.shared is None else self.shared[fullest],
+            tokens=fullest,
+        )
+        out = self.streams.joined(parts)
+        if self.whole is None:
+            return out
+        undivided = self.whole.together_array(s, total, fullest)
+        return np.where((fullest < self.parts) | (undivided < out), undivided, out)
 
 
 @dataclass(frozen=True, slots=True)

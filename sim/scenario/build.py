@@ -54,7 +54,14 @@ def build(plan: Plan, folder: Path | None, source: Source | None = None) -> Buil
     sampler = Sampler()
     pools, views = _pools(plan, Services(clock, log, sampler), breakdown)
     fabric = s.fabric.start(_FabricServices(clock, plan.topology, log))
-    cluster = Cluster(clock=clock, log=log, source=source, sampler=sampler, admission=s.admission)
+    cluster = Cluster(
+        clock=clock,
+        log=log,
+        source=source,
+        sampler=sampler,
+        admission=s.admission,
+        desk=s.frontend.start(),
+    )
     running = s.deployment.start(
         ClusterServices(
             clock=clock,

@@ -10,6 +10,7 @@ from sim.cluster.admissions import Admission
 from sim.cluster.admissions.everyone import Everyone
 from sim.cluster.deployments import Deployment
 from sim.cluster.deployments.aggregated import Aggregated
+from sim.cluster.frontend import Frontend
 from sim.cluster.placements import Placement
 from sim.cluster.placements.packed import Packed
 from sim.engine.settings import EngineSettings
@@ -137,6 +138,8 @@ class Settings:
     """How the pools work together."""
     admission: Annotated[Admission, policy("sim.cluster.admissions")] = Everyone()
     """Who is let in."""
+    frontend: Frontend = Frontend()
+    """What servers in front of the engines add."""
     placement: Annotated[Placement, policy("sim.cluster.placements")] = Packed()
     """Which GPUs an engine gets."""
     fabric: Annotated[FabricPolicy, policy("sim.network.fabrics")] = Flows()

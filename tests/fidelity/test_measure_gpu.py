@@ -10,7 +10,7 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from gpu_bench import LAUNCH_S, FakeGpu, FakeKernel
+from lab.fake_gpu import LAUNCH_S, FakeGpu, FakeKernel
 
 from sim.errors import ScenarioError
 from sim.fidelity.bench import Copy, Decode, Nothing, Prefill, Product
@@ -19,8 +19,8 @@ from sim.fidelity.bench.published import against_published
 from sim.fidelity.bench.run import MEMORY_SHARE, columns, write_table
 from sim.fidelity.bench.timing import StopRule, calls_per_sample, error_of, time_call
 from sim.fidelity.bench.torch_device import cuda_device
-from sim.fidelity.kinds.ops import TABLES
 from sim.fidelity.measure_gpu import Measured, measure_gpu
+from sim.fidelity.ops_tables import TABLES
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from sim.perf.shape import StepShape, capped_pairs, pairs
 from sim.perf.step_timer import VECTOR_FROM, StepTimer, run_of
 
 TOKENS = 64
-MACHINES: dict[str, tuple[str, str, Any]] = {
+MACHINES: dict[str, tuple[Any, ...]] = {
     "grouped, one device": ("llama-3.1-8b", "single_gpu", "single"),
     "grouped, tensor parallel": ("llama-3.1-70b", "dgx_h100", {"tensor": {"tp": 4}}),
     "grouped, 4 stages": ("llama-3.1-8b", "dgx_h100", {"tensor": {"tp": 2, "pp": 4}}),
@@ -30,6 +30,26 @@ MACHINES: dict[str, tuple[str, str, Any]] = {
     "latent, lockstep": ("deepseek-v3", "hgx_h200", {"dp_attention": {"dp": 8}}),
     "sparse": ("deepseek-v3.2", "hgx_h200", {"dp_attention": {"dp": 8}}),
     "states and latent experts": ("nemotron-3-super", "hgx_h200", {"tensor": {"tp": 2}}),
+    "sequence parallel": ("llama-3.1-70b", "dgx_h100",
+                          {"tensor": {"tp": 4, "sequence_parallel": True}}),
+    "helix": ("llama-3.1-70b", "dgx_h100", {"helix": {"kvp": 2, "tpa": 4}}),
+    "helix, exposed": ("llama-3.1-70b", "dgx_h100",
+                       {"helix": {"kvp": 4, "tpa": 2, "hop_b": False}}),
+    "helix, latent and experts": ("deepseek-v3", "hgx_h200", {"helix": {"kvp": 8, "ep": 4}}),
+    "kv parallel": ("llama-3.1-8b", "dgx_h100", {"kv_parallel": {"kvp": 4, "tp": 2}}),
+    "ring": ("llama-3.1-8b", "dgx_h100", {"context_parallel": {"cp": 4, "tp": 2}}),
+    "ring of windows": ("gpt-oss-120b", "dgx_h100", {"context_parallel": {"cp": 2}}),
+    "gathered keys": ("deepseek-v3.2", "hgx_h200",
+                      {"context_parallel": {"cp": 2, "tp": 4, "method": "all_gather"}}),
+    "attention beside experts": (
+        "qwen3-30b-a3b", "dgx_h100",
+        {"attention_ffn_split": {"attention": {"dp": 2, "tp": 2}, "ffn": {"ep": 4}}}),
+    "ladder": ("llama-3.1-70b", "dgx_h100", {"tensor": {"tp": 4}}, "ladder"),
+    "nano-batches": ("llama-3.1-70b", "dgx_h100", {"tensor": {"tp": 4}}, "nano_batches"),
+    "nano-batches, 2 stages": ("llama-3.1-70b", "dgx_h100", {"tensor": {"tp": 4, "pp": 2}},
+                               {"nano_batches": {"batches": 3}}),
+    "dual batches": ("deepseek-v3", "hgx_h200", {"dp_attention": {"dp": 8}}, "dual_batches"),
+    "shared expert": ("deepseek-v3", "hgx_h200", {"dp_attention": {"dp": 8}}, "shared_expert"),
 }  # fmt: skip
 TIMERS: dict[str, Any] = {
     "roofline": "roofline",
@@ -42,9 +62,10 @@ CAUSES = ("linear_s", "attention_s", "experts_s", "collective_s", "host_s", "ran
 @cache
 def compiled(machine: str, timer: str) -> tuple[StepTimer, int]:
     """(timer, ranks)"""
-    model, topology, layout = MACHINES[machine]
+    model, topology, layout, *overlap = MACHINES[machine]
     pool = {
         "layout": layout,
+        "overlap": overlap[0] if overlap else "none",
         "timer": TIMERS[timer],
         "engine": {"max_num_batched_tokens": TOKENS, "max_num_seqs": TOKENS},
     }

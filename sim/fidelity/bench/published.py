@@ -11,17 +11,19 @@ import pandas as pd
 from sim import plugins
 from sim.catalog.gpu import Gpu, gpu_names
 from sim.fidelity.fits import Fit
-from sim.fidelity.kinds.ops import IN_TOPOLOGIES
 from sim.fidelity.ops_folder import FITS, Only, jobs
+from sim.fidelity.ops_tables import IN_TOPOLOGIES
 from sim.perf.calibration import FOLDER, Calibration, calibration_names, load_calibration
 
 SHOWN_S = 20e-6
 """Rows shorter than this are left out: launches and noise."""
 
 
-def against_published(tables: Path, gpu: Gpu, folder: Path = FOLDER) -> list[dict[str, Any]]:
+def against_published(tables: Path, gpu: Gpu, folder: Path | None = None) -> list[dict[str, Any]]:
     """One row per kernel group and published engine: shapes, median and spread (10th and 90th
-    percentile) of measured ÷ published seconds. Collectives stand beside the shipped machine."""
+    percentile) of measured ÷ published seconds. Collectives stand beside the shipped machine.
+    Published are the packaged calibrations, or those of another folder."""
+    folder = folder or FOLDER
     if gpu.name not in gpu_names():
         return []
     names = (name.split("/") for name in calibration_names(folder))

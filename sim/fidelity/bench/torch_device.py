@@ -238,9 +238,11 @@ def captured(torch: Any, call: Callable[[int], object], calls: int, errors: str 
     torch.cuda.synchronize()
     with torch.cuda.stream(side):
         graph.capture_begin(capture_error_mode=errors)
-        for i in range(calls):
-            call(i)
-        graph.capture_end()
+        try:
+            for i in range(calls):
+                call(i)
+        finally:
+            graph.capture_end()
     torch.cuda.synchronize()
     return graph
 

@@ -18,7 +18,7 @@ import pandas as pd
 from sim.errors import ScenarioError
 from sim.fidelity.comparison import Comparison
 from sim.fidelity.hardware import gpu_called, model_called
-from sim.fidelity.harness import DEFAULTS, KV, PROFILES, WEIGHTS, Point
+from sim.fidelity.harness import DEFAULTS, KV, WEIGHTS, Point, profile
 from sim.fidelity.kinds import Options, Progress
 from sim.fidelity.serving import Server, play, reason, scenario_of, work_out
 from sim.fidelity.tables import read_table, require, require_numbers, spread
@@ -113,6 +113,7 @@ def _point(cells: dict[Any, Any]) -> Point:
         input_tokens=int(cells["isl"]),
         output_tokens=int(cells["osl"]),
         concurrency=int(cells["concurrency"]),
+        profile=profile(engine, str(cells.get("backend_version", ""))),
         more=_more(cells),
     )
 
@@ -167,11 +168,12 @@ def _answer(point: Point | None, overrides: tuple[str, ...], outside: str) -> An
     server = Server(
         gpu=point.gpu,
         model=point.model,
-        profile=PROFILES[point.engine],
+        profile=point.profile,
         tp=point.tp,
         ep=point.ep,
         precision=point.precision(),
         engine=point.settings(),
+        frontend=point.frontend(),
     )
     scenario = scenario_of(server, point.workload(), overrides)
     try:

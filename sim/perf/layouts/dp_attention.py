@@ -22,6 +22,9 @@ class DpAttention:
     """Ranks, each with its own waiting line and KV cache."""
     tp: PositiveInt = 1
     """Devices that share the heads of one rank."""
+    node_limit: PositiveInt | None = None
+    """Most nodes (scale-up domains) that one token is sent to, where the router limits them
+    (DeepSeek-V3 report, section 2.1.2: 4); any number when left out."""
 
     def plan(self, model: Model) -> Spread:
         """The spread; refused for a model without experts."""
@@ -40,6 +43,7 @@ class DpAttention:
             ffn_tp=self.tp,
             expert_parallel=self.dp * self.tp,
             expert_tp=1,
+            node_limit=self.node_limit,
         )
         check_division(model, spread)
         return spread

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from sim.perf.price_list import Streams
+from sim.perf.streams import Join
 
 if TYPE_CHECKING:
     from sim.perf.task import PriceTask
@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 class Overlap(Protocol):
     """What every file here provides."""
 
-    def streams(self, task: PriceTask) -> Streams | None:
+    def streams(self, task: PriceTask) -> Join | None:
         """The streams of a step, or None when everything runs one after the other."""
+
+    def parts(self, task: PriceTask) -> int:
+        """Parts into which the batch of a step is cut, so that they run side by side."""
 
     def assumptions(self, task: PriceTask) -> list[dict[str, str]]:
         """Figures of interference that the prices lean on: what, value, source."""

@@ -17,6 +17,10 @@ class NoOverlap:
     def streams(self, task: PriceTask) -> None:
         """None: one after the other."""
 
+    def parts(self, task: PriceTask) -> int:
+        """The whole batch at once."""
+        return 1
+
     def assumptions(self, task: PriceTask) -> list[dict[str, str]]:
         """None."""
         return []

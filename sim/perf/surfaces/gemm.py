@@ -108,11 +108,13 @@ class Gemm:
         k: Array | float,
         *,
         launches: bool = True,
+        quantises: bool = True,
     ) -> Array:
         """Seconds of the product of `m` tokens by a weight of `k` inputs × `n` outputs in `fmt`;
         0 where there are no tokens. ScenarioError where the GPU has no matrix units for `fmt`.
 
-        `launches=False` leaves out what the host needs to launch it, as under a CUDA graph.
+        `launches=False` leaves out what the host needs to launch it, as under a CUDA graph;
+        `quantises=False` the activations' quantisation, as where the kernel before writes them so.
         """
         m, n, k = np.broadcast_arrays(
             np.asarray(m, float), np.asarray(n, float), np.asarray(k, float)
@@ -120,7 +122,9 @@ class Gemm:
         some = np.maximum(m, 1.0)
         blocks = self._blocks_s(gpu, fmt, some, n, k)
         moved = self._traffic(gpu, fmt, some, n, k) / (gpu.hbm_bytes_per_s * self.hbm)
-        total = self.floor_s + _rounded_max(blocks, moved) + self._quant_s(gpu, fmt, some, k)
+        total = self.floor_s + _rounded_max(blocks, moved)
+        if quantises:
+            total = total + self._quant_s(gpu, fmt, some, k)
         total = total * self._correction(some, n, k)
         if launches and self.launch_s:
             total = np.maximum(total, self._launch_s(some))

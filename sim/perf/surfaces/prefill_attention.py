@@ -12,6 +12,9 @@ from sim.catalog.gpu import Gpu
 
 Array = NDArray[np.float64]
 
+_SPLIT_IDLE = 3.0
+"""Most that idle SMs slow a chunk down: beyond, the keys are split over them, as decode kernels do
+(FlashAttention's num_splits heuristic). assumed: the tables have no prefixes, where it matters."""
 _ROWS = 128.0
 """Query rows of a thread block, FlashAttention-2 (arXiv 2307.08691, section 3.3) and -3."""
 _STORE_ELEMENTS = 512.0
@@ -81,6 +84,8 @@ class PrefillAttention:
         compute = self.compute if self.compute in gpu.flops_per_s else "bf16"
         waves = q * np.maximum(p, 1.0) / (_ROWS * sms)
         idle = (1.0 + (self.fill_waves / waves) ** self.fill_power) ** (1.0 / self.fill_power)
+        padding = np.maximum(1.0, _ROWS * kv / (q * np.maximum(p, 1.0)))
+        idle = np.minimum(idle, _SPLIT_IDLE * padding)
         pair_s = 4.0 * q * dim * idle / (self.tensor * compute_peak(gpu, compute))
         threads = np.minimum(kv * dim, _STORE_ELEMENTS) / _STORE_ELEMENTS
         token_s = (q * self.query_s + kv * self.write_s + threads * self.store_s) / sms

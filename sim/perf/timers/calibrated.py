@@ -80,6 +80,7 @@ class Calibrated:
             routing=self.routing.law(),
             pass_launch_s=profile.pass_s,
             launch_s=launch_s,
+            fused_quantisation=profile.fused_quantisation,
         )
 
     def shelf(self, task: PriceTask) -> Shelf:

@@ -15,11 +15,13 @@ from pydantic import Field
 
 from sim.catalog.formats import Format, compute_peak, load_format
 from sim.catalog.model import MoeFfn
+from sim.network.collectives import Collectives
 from sim.perf.attentions import AttentionWork
 from sim.perf.attentions.grouped import ACTIVATION_BYTES
 from sim.perf.compile import Compiler
 from sim.perf.efficiency import HOST_S, LAUNCH_S, efficiency_of
-from sim.perf.layer_work import Routed
+from sim.perf.layer_work import Exchange, Routed
+from sim.perf.operators.dispatch import all_to_all_seconds
 from sim.perf.operators.experts import experts_seconds
 from sim.perf.operators.gemm import Gemm
 from sim.perf.price_list import DecodeTables, HostTables, PrefillTables
@@ -111,6 +113,10 @@ class _Kernels:
     def routed_s(self, tokens: Array, routed: Routed) -> Array:
         """Balanced, independent choices."""
         return experts_seconds(self._gemm(routed.format), routed, tokens)
+
+    def dispatch_s(self, tokens: Array, exchange: Exchange, among: Collectives) -> Array:
+        """A plain all-to-all."""
+        return all_to_all_seconds(tokens, exchange, among)
 
     def decode(self, work: AttentionWork, batch: Array) -> DecodeTables:
         """The slower of arithmetic and traffic per key, traffic per sequence, a launch."""

@@ -1,0 +1,1 @@
+"""Many design points: an answer for one without playing it, and what is made of such answers."""

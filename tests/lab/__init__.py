@@ -1,0 +1,1 @@
+"""A GPU that is not there, and tables that were never measured."""
