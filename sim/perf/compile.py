@@ -180,10 +180,17 @@ class Compiler:
     def _ffn_side(self, layer: Layer, work: LayerWork, tokens: Array, parts: int) -> list[Array]:
         """A layer on feed-forward devices of their own, for `tokens` of all ranks: routed experts
         over all, what every group has a copy of for the group's share of the tokens."""
-        mine = np.ceil(tokens / self.task.spread.expert_parallel)
+        groups = self.task.spread.expert_parallel
+
+        def copied(tokens: Array) -> Array:
+            mine = np.ceil(tokens / groups)
+            of_group = self._products(work.products, mine, 1)
+            return added(
+                np.zeros_like(tokens), 1, of_group + self._passes(work.ffn_passes, mine, 1)
+            )
+
         return [
-            *self._products(work.products, mine, parts),
-            *self._passes(work.ffn_passes, mine, parts),
+            in_parts(copied, tokens, parts),
             *self._routed(work, tokens, parts),
             in_parts(partial(FfnSide(self.task).sum_s, layer), tokens, parts),
         ]

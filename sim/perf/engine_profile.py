@@ -29,10 +29,14 @@ class EngineProfile:
     """Gaps between kernels of one layer, and small kernels that the layer's work does not list."""
     loop_s: float
     """Least time of a step: the host's own loop."""
+    sequence_loop_s: float
+    """The same per sequence in the step."""
+    eager_layer_s: float
+    """The same per layer where the host launches every kernel, without CUDA graphs."""
+    prompt_layer_s: float
+    """Time per layer that attention spends on the host in a pass with prompts, GPU idle."""
     pass_s: float
     """Shortest elementwise kernel."""
-    launch_s: float
-    """Least time of any kernel outside CUDA graphs."""
     fused_quantisation: bool
     """Whether norms and activations write in the format of the product that follows."""
     graph_tokens: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -69,8 +69,8 @@ class FittedKernels:
     routing: Routing
     pass_launch_s: float
     """Shortest elementwise kernel."""
-    launch_s: float
-    """Least time of any kernel, where the host launches each; 0 under CUDA graphs."""
+    prompt_layer_s: float = 0.0
+    """Seconds of host work per layer in the attention of prompts."""
     fused_quantisation: bool = True
     """Whether the kernel before a product writes its activations in the product's format."""
     level: int | None = None
@@ -94,14 +94,13 @@ class FittedKernels:
             tiles = np.ceil(tokens / _TILE_ROWS)
             work = tiles * (DEQUANTISE_FLOPS * inputs * outputs)
             out = np.maximum(out, work / self.gpu.flops_per_s["fp32"])
-        return np.where(tokens > 0, np.maximum(out, self.launch_s), 0.0)
+        return np.where(tokens > 0, out, 0.0)
 
     def pass_s(self, tokens: Array, numbers: float) -> Array:
         """Traffic at the memory fraction of the architecture, at least a short kernel."""
         rate = self.gpu.hbm_bytes_per_s * efficiency_of(self.gpu).hbm
         moved = tokens * (numbers * ACTIVATION_BYTES / rate)
-        least = max(self.pass_launch_s, self.launch_s)
-        return np.where(tokens > 0, np.maximum(moved, least), 0.0)
+        return np.where(tokens > 0, np.maximum(moved, self.pass_launch_s), 0.0)
 
     def routed_s(self, tokens: Array, routed: Routed) -> Array:
         """The fused expert layer of the slowest device."""
@@ -121,7 +120,7 @@ class FittedKernels:
             tokens=load.tokens,
             top_k=float(ffn.top_k),
         )
-        return np.where(tokens > 0, np.maximum(out, 2 * self.launch_s), 0.0)
+        return np.where(tokens > 0, out, 0.0)
 
     def _load(self, tokens: Array, routed: Routed) -> RankLoad:
         """Of the slowest rank: expected, or scaled to the level drawn."""
@@ -183,7 +182,14 @@ class FittedKernels:
         return self._stream_decode(work, batch)
 
     def prefill(self, work: AttentionWork, tokens: Array) -> PrefillTables:
-        """As `decode`."""
+        """As `decode`, and what the host does in between."""
+        made = self._prefill(work, tokens)
+        if not self.prompt_layer_s:
+            return made
+        waits = np.where(tokens > 0, self.prompt_layer_s, 0.0)
+        return replace(made, base=made.base + waits)
+
+    def _prefill(self, work: AttentionWork, tokens: Array) -> PrefillTables:
         some = np.where(tokens > 0, 1.0, 0.0)
         if work.kernel == "grouped":
             surface = self.attention("prefill_attention", work).surface
@@ -230,9 +236,7 @@ class FittedKernels:
         """The top-k of every sequence, as a line through its times at two contexts."""
         base, key = self._selection(np.maximum(batch, 1.0))
         some = np.where(batch > 0, 1.0, 0.0)
-        return DecodeTables.line(
-            some * max(self.pass_launch_s, self.launch_s), some * base, some * key
-        )
+        return DecodeTables.line(some * self.pass_launch_s, some * base, some * key)
 
     def _selection(self, rows: Array) -> tuple[Array, Array]:
         """(seconds, seconds per score) of a selection over `rows` rows of scores."""
@@ -299,13 +303,13 @@ class FittedKernels:
         _, product, read = self._rates()
         key = max(work.flops_per_context / product, work.bytes_per_context / read)
         some = np.where(batch > 0, 1.0, 0.0)
-        base = batch * (work.bytes_per_sequence / read) + max(self.pass_launch_s, self.launch_s)
+        base = batch * (work.bytes_per_sequence / read) + self.pass_launch_s
         return DecodeTables.line(0.0 * batch, some * base, some * key)
 
     def _stream_prefill(self, work: AttentionWork, tokens: Array) -> PrefillTables:
         score, product, read = self._rates()
         some = np.where(tokens > 0, 1.0, 0.0)
-        launch = max(self.pass_launch_s, self.launch_s)
+        launch = self.pass_launch_s
         return PrefillTables(
             base=some * launch + tokens * (work.flops_per_token / product),
             pair=some * (work.flops_per_pair / score),

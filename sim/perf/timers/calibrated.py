@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
 from sim.catalog.model import MoeFfn
 from sim.perf.calibration import calibration_folders
@@ -18,6 +19,7 @@ from sim.perf.compile import Compiler
 from sim.perf.engine_profile import EngineProfile, load_engine_profile
 from sim.perf.fitted import Shelf
 from sim.perf.fitted_kernels import LEVELS, FittedKernels
+from sim.perf.host import host_of
 from sim.perf.price_list import HostTables
 from sim.perf.reach import beyond
 from sim.perf.routings import RoutingPolicy
@@ -26,6 +28,13 @@ from sim.perf.step_timer import TableTimer
 from sim.perf.task import PriceTask
 from sim.plugins import name_of, policy
 from sim.settings import settings
+
+SHOWN = (
+    "step_s", "sequence_s", "layer_s", "loop_s", "sequence_loop_s", "eager_layer_s",
+    "prompt_layer_s", "pass_s",
+    "fused_quantisation", "all_reduce",
+)  # fmt: skip
+"""Figures of a profile that the prices lean on."""
 
 
 @settings
@@ -36,6 +45,9 @@ class Calibrated:
     """Whose kernels and host: a file of `perf/engine_profiles/`."""
     cuda_graphs: bool = True
     """Whether steps run as CUDA graphs, as far as the engine makes them."""
+    host_speed: Annotated[float, Field(gt=0)] | None = None
+    """Single-thread speed of the host, 1 = Intel Xeon 8480C; that of the GPU's usual machine when
+    left out."""
     routing: Annotated[RoutingPolicy, policy("sim.perf.routings")] = Uniform()
     """How tokens spread over experts."""
     without: tuple[str, ...] = ()
@@ -58,18 +70,24 @@ class Calibrated:
     def _timer(self, task: PriceTask, level: int | None) -> TableTimer:
         """The price list at one of the equally likely levels of expert load, or at their mean."""
         profile = load_engine_profile(self.engine_profile)
-        kernels = self.kernels(task, 0.0 if self._graphs(profile) else profile.launch_s)
+        kernels = self.kernels(task)
         kernels.level = level
         compiler = Compiler(task, kernels, profile.sampler_numbers, profile.layer_s)
         tables = compiler.stages()
-        sequences = np.arange(task.max_sampled + 1, dtype=np.float64)
-        host = HostTables(
-            profile.step_s + profile.sequence_s * sequences,
-            np.full(task.max_sampled + 1, profile.loop_s),
-        )
-        return TableTimer(caps=task.caps(), tables=tables, host=host)
+        return TableTimer(caps=task.caps(), tables=tables, host=self._host(task, profile))
 
-    def kernels(self, task: PriceTask, launch_s: float = 0.0) -> FittedKernels:
+    def _host(self, task: PriceTask, profile: EngineProfile) -> HostTables:
+        """What the host adds, at its speed."""
+        sequences = np.arange(task.max_sampled + 1, dtype=np.float64)
+        eager = 0.0 if self._graphs(profile) else profile.eager_layer_s
+        loop = profile.loop_s + len(task.model.layers) * eager
+        speed = self.host_speed or host_of(task.gpu).speed
+        return HostTables(
+            (profile.step_s + profile.sequence_s * sequences) / speed,
+            (loop + profile.sequence_loop_s * sequences) / speed,
+        )
+
+    def kernels(self, task: PriceTask) -> FittedKernels:
         """The kernels at which steps are priced."""
         profile = load_engine_profile(self.engine_profile)
         return FittedKernels(
@@ -79,7 +97,7 @@ class Calibrated:
             hidden=task.model.hidden,
             routing=self.routing.law(),
             pass_launch_s=profile.pass_s,
-            launch_s=launch_s,
+            prompt_layer_s=profile.prompt_layer_s,
             fused_quantisation=profile.fused_quantisation,
         )
 
@@ -105,8 +123,12 @@ class Calibrated:
                 "value": str(getattr(profile, key)),
                 "source": profile.sources[key],
             }
-            for key in ("step_s", "sequence_s", "layer_s", "loop_s", "pass_s", "all_reduce")
+            for key in SHOWN
         ]
+        host = host_of(task.gpu)
+        named = {"what": "host speed", "value": f"{host.speed} ({host.name})"}
+        given = {"what": "host speed", "value": str(self.host_speed), "source": "scenario"}
+        rows.append(given if self.host_speed else named | {"source": host.source})
         rows += beyond(task, self.kernels(task))
         if _has_experts(task):
             law = "assumed: real loads depend on the model and the traffic"
