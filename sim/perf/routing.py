@@ -12,7 +12,6 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import pdtrik
 
 from sim.errors import ScenarioError
 from sim.rng import Draws
@@ -240,6 +239,8 @@ def _evened(
 def _largest_of(mean: Array, of: int, spread: float, count: int) -> Array:
     """(count, mean): the largest of `of` counts at `count` equally likely levels. Poisson counts,
     their distance from the mean scaled by √spread (variance ÷ mean)."""
+    from scipy.special import pdtrik  # loaded late: it takes a fifth of a second
+
     level = (np.arange(count) + 0.5) / count
     quantile = np.ceil(pdtrik((level ** (1.0 / of))[:, None], np.maximum(mean, 1e-9)) - 1e-9)
     return np.asarray(mean + (quantile - mean) * np.sqrt(spread)) if of > 1 else mean[None, :]

@@ -22,7 +22,7 @@ from sim.perf.overlaps import Overlap
 from sim.perf.overlaps.none import NoOverlap
 from sim.perf.task import Precision
 from sim.perf.timers import Timer
-from sim.perf.timers.roofline import Roofline
+from sim.perf.timers.calibrated import Calibrated
 from sim.plugins import policy
 from sim.settings import settings
 from sim.units import NonNegativeInt, PositiveInt, Seconds
@@ -61,7 +61,7 @@ class PoolSettings:
     """How the model is spread over the GPUs of one engine."""
     precision: Precision = Precision()
     """Number formats."""
-    timer: Annotated[Timer, policy("sim.perf.timers")] = Roofline()
+    timer: Annotated[Timer, policy("sim.perf.timers")] = Calibrated()
     """Where step times come from."""
     overlap: Annotated[Overlap, policy("sim.perf.overlaps")] = NoOverlap()
     """How work overlaps inside a step."""

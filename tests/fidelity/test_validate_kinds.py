@@ -71,6 +71,7 @@ def test_inferencex_lengths_are_drawn_below_the_nominal_ones_and_others_are_cons
     one: dict[str, Any] = {
         "gpu": "b200", "engine": "vllm", "model": "llama-3.1-70b", "weights": "fp8", "tp": 4,
         "ep": 1, "input_tokens": 1000, "output_tokens": 100, "concurrency": 8, "more": {},
+        "profile": "vllm-0.24",
     }  # fmt: skip
     drawn = Point(source="inferencex", **one)
     assert drawn.lengths["prompt_tokens"] == {"uniform": {"min_tokens": 800, "max_tokens": 1000}}

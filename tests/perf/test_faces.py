@@ -39,8 +39,8 @@ MACHINES: dict[str, tuple[Any, ...]] = {
     "kv parallel": ("llama-3.1-8b", "dgx_h100", {"kv_parallel": {"kvp": 4, "tp": 2}}),
     "ring": ("llama-3.1-8b", "dgx_h100", {"context_parallel": {"cp": 4, "tp": 2}}),
     "ring of windows": ("gpt-oss-120b", "dgx_h100", {"context_parallel": {"cp": 2}}),
-    "gathered keys": ("deepseek-v3.2", "hgx_h200",
-                      {"context_parallel": {"cp": 2, "tp": 4, "method": "all_gather"}}),
+    "gathered keys": ("deepseek-v3.2", {"name": "hgx_h200", "nodes": 2},
+                      {"context_parallel": {"cp": 2, "tp": 8, "method": "all_gather"}}),
     "attention beside experts": (
         "qwen3-30b-a3b", "dgx_h100",
         {"attention_ffn_split": {"attention": {"dp": 2, "tp": 2}, "ffn": {"ep": 4}}}),

@@ -30,7 +30,7 @@ def problems(schema: dict[str, Any], value: Any, root: dict[str, Any]) -> Iterat
     """What a validator would say, for the words of JSON Schema that are used here."""
     known = {"$ref", "anyOf", "enum", "const", "type", "properties", "required", "default", "title",
              "additionalProperties", "description", "exclusiveMinimum", "minimum", "maximum",
-             "minProperties", "$defs", "$schema", "exclusiveMaximum"}  # fmt: skip
+             "minProperties", "$defs", "$schema", "exclusiveMaximum", "items"}  # fmt: skip
     assert set(schema) <= known, set(schema) - known
     if "$ref" in schema:
         yield from problems(root["$defs"][schema["$ref"].removeprefix("#/$defs/")], value, root)
@@ -50,6 +50,8 @@ def problems(schema: dict[str, Any], value: Any, root: dict[str, Any]) -> Iterat
         yield f"{value!r} is too small"
     if isinstance(value, dict):
         yield from _inside(schema, value, root)
+    for item in value if isinstance(value, list) else ():
+        yield from problems(schema.get("items", {}), item, root)
 
 
 def _inside(schema: dict[str, Any], value: dict[str, Any], root: dict[str, Any]) -> Iterator[str]:
