@@ -35,6 +35,27 @@ class GroupedAttention:
 
 
 @dataclass(frozen=True, slots=True)
+class BudgetedAttention(GroupedAttention):
+    """Grouped attention of which a decode step sees a selection of its keys; prompts see all.
+
+    A serving-time choice, not a trained one (block-sparse decoding, RocketKV): matrices and
+    parameters are those of the grouped attention that it is.
+    """
+
+    budget_tokens: int = 0
+    """Most K/V pairs that a decode step reads whole."""
+    scan_fraction: float = 0.0
+    """Bytes read per kept token to select them, over those of its K/V pair."""
+    kept_fraction: float = 1.0
+    """Bytes kept per token, summaries included, over those of its K/V pair."""
+
+    @property
+    def attended_tokens(self) -> int:
+        """Most tokens that one decode step attends to."""
+        return self.budget_tokens
+
+
+@dataclass(frozen=True, slots=True)
 class LatentAttention:
     """Multi-head latent attention (DeepSeek-V2): keys and values share one compressed latent."""
 
@@ -169,6 +190,7 @@ class NoAttention:
 
 Attention = (
     GroupedAttention
+    | BudgetedAttention
     | LatentAttention
     | SparseLatentAttention
     | StateSpaceAttention

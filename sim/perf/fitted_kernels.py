@@ -158,11 +158,13 @@ class FittedKernels:
 
     def decode(self, work: AttentionWork, batch: Array) -> DecodeTables:
         """Measured kinds by their surfaces, any other as a stream of arithmetic and bytes."""
+        if work.phase == "prefill":
+            return DecodeTables.line(*(0.0 * batch,) * 3)
         some = np.where(batch > 0, 1.0, 0.0)
         if work.kernel == "grouped":
             surface = self.attention("decode_attention", work).surface
             made = surface.coefficients(
-                self.gpu, **self._heads(work), batch=batch, windowed=work.cap_tokens is not None
+                self.gpu, **self._heads(work), batch=batch, windowed=work.windowed
             )
             return DecodeTables(*(some * t for t in made))
         if work.kernel == "top_k":
@@ -183,6 +185,8 @@ class FittedKernels:
 
     def prefill(self, work: AttentionWork, tokens: Array) -> PrefillTables:
         """As `decode`, and what the host does in between."""
+        if work.phase == "decode":
+            return PrefillTables(*(0.0 * tokens,) * 5)
         made = self._prefill(work, tokens)
         if not self.prompt_layer_s:
             return made
@@ -197,7 +201,7 @@ class FittedKernels:
                 self.gpu,
                 **self._heads(work),
                 tokens=tokens,
-                windowed=work.cap_tokens is not None,
+                windowed=work.windowed,
             )
             none = 0.0 * tokens
             return PrefillTables(

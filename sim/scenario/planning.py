@@ -73,6 +73,7 @@ class Plan:
                 rows.append({"what": "prefix caching", "value": "off", "source": none})
             reserve = {"what": "framework reserve", "value": f"{pool.memory.reserve_bytes:.3g} B"}
             rows.append(reserve | {"source": "assumed: CUDA context, buffers and graphs"})
+        rows += self.scenario.settings.sparsity.assumptions()
         machine = self.topology.assumptions.items()
         rows += [{"what": f"topology {k}", "value": "", "source": v} for k, v in machine]
         return list({tuple(sorted(r.items())): r for r in rows}.values())
@@ -86,7 +87,7 @@ def plan(scenario: Scenario) -> Plan:
         nodes=s.topology.nodes,
         oversubscription=s.topology.oversubscription,
     )
-    model = load_model(_path(s.model, scenario.base))
+    model = s.sparsity.apply(load_model(_path(s.model, scenario.base)))
     _check_model(model)
     _check_pools(s)
     _check_pairing(s)

@@ -20,6 +20,8 @@ from sim.perf.layouts import Layout
 from sim.perf.layouts.single import Single
 from sim.perf.overlaps import Overlap
 from sim.perf.overlaps.none import NoOverlap
+from sim.perf.sparsities import Sparsity
+from sim.perf.sparsities.none import NoSparsity
 from sim.perf.task import Precision
 from sim.perf.timers import Timer
 from sim.perf.timers.calibrated import Calibrated
@@ -128,6 +130,8 @@ class Settings:
     """What clients ask, and when."""
     model: str
     """A model of the catalog, or the path of a Hugging Face config.json."""
+    sparsity: Annotated[Sparsity, policy("sim.perf.sparsities")] = NoSparsity()
+    """Which keys a decode step leaves out."""
     topology: Annotated[
         TopologySettings, BeforeValidator(_named, json_schema_input_type=TopologySettings | str)
     ]

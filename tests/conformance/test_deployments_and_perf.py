@@ -10,6 +10,7 @@ from helpers.laws import all_holds
 from pydantic import TypeAdapter
 
 from sim import plugins
+from sim.catalog.attention import BudgetedAttention
 from sim.catalog.counting import index_bytes_per_token
 from sim.catalog.model import (
     GatedDeltaAttention,
@@ -49,6 +50,7 @@ KINDS = {
     "gated_delta": GatedDeltaAttention(key_heads=16, value_heads=32, key_dim=128, value_dim=128,
                                        conv=4),
     "no": NoAttention(),
+    "budgeted": BudgetedAttention(32, 8, 128, budget_tokens=256, scan_fraction=0.0625),
 }  # fmt: skip
 UNDIVIDED = 2
 """Works of sparse attention that every device does whole: the indexer and the selection."""

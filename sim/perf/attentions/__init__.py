@@ -7,7 +7,7 @@ the engine counts. The timer turns these into seconds; nothing here knows a GPU.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from sim.catalog.model import Attention
 from sim.plugins import load
@@ -37,8 +37,15 @@ class AttentionWork:
     """Prefill: bytes read per key."""
     cap_tokens: int | None
     """Most tokens that one query attends to; None = all."""
+    phase: Literal["both", "decode", "prefill"] = "both"
+    """When the work is done."""
     flops_per_token: float = 0.0
     """Prefill: operations per token that do not depend on its context (a state's update)."""
+
+    @property
+    def windowed(self) -> bool:
+        """Whether a sliding window hides keys (and not a selection that leaves them out)."""
+        return self.cap_tokens is not None and self.phase == "both"
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,6 +120,8 @@ class _Kernels:
 
     def decode(self, work: AttentionWork, batch: Array) -> DecodeTables:
         """The slower of arithmetic and traffic per key, traffic per sequence, a launch."""
+        if work.phase == "prefill":
+            return DecodeTables.line(*(0.0 * batch,) * 3)
         rates, eff, gpu = self.rates, efficiency_of(self.task.gpu), self.task.gpu
         peak = compute_peak(gpu, load_format("bf16")) * (rates.tensor or eff.tensor["bf16"])
         read = gpu.hbm_bytes_per_s * (rates.attention_hbm or eff.attention_hbm)
@@ -130,6 +132,8 @@ class _Kernels:
 
     def prefill(self, work: AttentionWork, tokens: Array) -> PrefillTables:
         """The slower of arithmetic and traffic, a launch."""
+        if work.phase == "decode":
+            return PrefillTables(*(0.0 * tokens,) * 5)
         rates, eff, gpu = self.rates, efficiency_of(self.task.gpu), self.task.gpu
         peak = compute_peak(gpu, load_format("bf16"))
         score = peak * (rates.attention_tensor or eff.attention_tensor)
