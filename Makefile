@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench sizes clean help
+.PHONY: demo test check bench bench-pricing sizes clean help
 
 help:           ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/  /'
@@ -34,6 +34,9 @@ check: .venv/ready-dev ## format, lint, types, spelling
 
 bench: .venv/ready-dev ## speed of the simulator on this machine (minutes)
 	$(BIN)/python -m tests.benchmarks.bench
+
+bench-pricing: .venv/ready-dev ## microseconds of pricing a step, by layout and kind of attention
+	$(BIN)/python -m tests.benchmarks.pricing
 
 sizes:          ## the longest files and functions
 	@find sim -name '*.py' | xargs wc -l | sort -rn | head -12

@@ -24,6 +24,9 @@ def beyond(task: PriceTask, kernels: FittedKernels) -> list[Row]:
             found = kernels.experts(work.routed.format)
             shape = {"hidden_size": float(work.routed.hidden)}
             rows.append(_row(task, f"experts in {work.routed.format.name}", found, shape))
+            if task.spread.ranks > 1:
+                found = kernels.shelf.find("dispatch", "deepep_normal")
+                rows.append(_row(task, "dispatch to experts", found, {}))
         for a in attention_works(task, layer):
             rows += _attention_rows(task, kernels, a)
     return list({tuple(sorted(r.items())): r for r in rows}.values())

@@ -21,6 +21,16 @@ def longest(first: Any, *others: Any) -> Any:
     return first
 
 
+def shortest(first: Any, *others: Any) -> Any:
+    """The smallest of some numbers, or of some arrays element by element."""
+    for other in others:
+        if isinstance(first, np.ndarray) or isinstance(other, np.ndarray):
+            first = np.minimum(first, other)
+        else:
+            first = first if first < other else other
+    return first
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """Seconds of a stage's work by kind, each alone on the GPU; numbers, or arrays alike."""
@@ -147,7 +157,8 @@ class PingPong:
         """Seconds of all layers of all micro-batches, and of the head behind them. `linear` and
         `attention` are the attention GPUs', `experts` the others', `collective` both ways. Fewer
         tokens than micro-batches make fewer of these."""
-        m = -longest(-longest(parts.tokens, parts.tokens * 0 + 1), -self.micro_batches)
+        some = longest(parts.tokens, parts.tokens * 0 + 1)
+        m = shortest(some, some * 0 + self.micro_batches)
         each = 1.0 / (m * self.layers)
         a = (parts.linear - parts.head + parts.attention) * each
         e = parts.experts * each

@@ -35,10 +35,10 @@ class Ladder:
         Refused where there are no all-reduces, or other collectives."""
         spread = task.spread
         if spread.ranks > 1 or spread.rank_width == 1:
+            has = "an all-to-all" if spread.ranks > 1 else "none"
             raise ScenarioError(
                 f"overlap: ladder runs all-reduces beside the next sublayer, and the layout "
-                f"{spread.text} has {'none' if spread.rank_width == 1 else 'an all-to-all'}; use "
-                "the tensor layout with tp > 1, or another overlap"
+                f"{spread.text} has {has}; use the tensor layout with tp > 1, or another overlap"
             )
         slowed = 1.0 - self.hidden
         alone = 1.0 / (2 * len(task.model.layers))
