@@ -19,7 +19,7 @@ from sim.perf.attentions.grouped import ACTIVATION_BYTES
 from sim.perf.batch_parts import decode_in_parts, in_parts, prefill_in_parts
 from sim.perf.ffn_side import FfnSide
 from sim.perf.kernels import Kernels
-from sim.perf.kv_exchange import KvExchange, Law
+from sim.perf.kv_exchange import MESSAGES, KvExchange, Law
 from sim.perf.layer_work import (
     Exchange,
     LayerWork,
@@ -213,8 +213,9 @@ class Compiler:
     ) -> tuple[Array, KvExchange | None]:
         """(exposed seconds by tokens, exchange beside attention) between KV groups."""
         task, spread = self.task, self.task.spread
-        partials, keys = np.zeros_like(tokens), np.zeros_like(tokens)
-        upto, cached_s = task.max_rank_tokens, 0.0
+        hop_b = spread.sharing == "hop_b"
+        partials = [np.zeros_like(tokens) for _ in (MESSAGES if hop_b else (1,))]
+        keys, upto, cached_s = np.zeros_like(tokens), task.max_rank_tokens, 0.0
         for layer, count in counts.items():
             sent = partial_results(task, layer)
             if sent is None:
@@ -226,25 +227,19 @@ class Compiler:
                 keys = keys + count * hops
                 ends = self._keys(stage, layer, np.array([float(upto), 2.0 * upto]))
                 cached_s += count * float(ends[1] - ends[0]) / upto
-            exchanged = self._exchanges(stage, tuple(of_layer), tokens, parts)
-            partials = added(partials, count, exchanged)
+            for i, messages in enumerate(MESSAGES if hop_b else (1,)):
+                cut = parts * messages
+                exchanged = self._exchanges(stage, tuple(of_layer), tokens, cut)
+                partials[i] = added(partials[i], count, exchanged)
         none = np.zeros_like(tokens)
-        if not partials.any():
+        if not partials[0].any():
             return none, None
+        tables = tuple(table(tokens, p, upto) for p in partials)
         if spread.token_parallel == 1:
-            if spread.sharing == "exposed":
-                return partials, None
-            return none, KvExchange(table(tokens, partials, upto), "by_sequence")
+            return (none, KvExchange(tables)) if hop_b else (partials[0], None)
         law: Law = "ring" if spread.sharing == "ring" else "exposed"
-        made = KvExchange(
-            table(tokens, partials, upto),
-            "exposed",
-            table(tokens, keys, upto),
-            cached_s,
-            law,
-            spread.kv_parallel,
-        )
-        return none, made
+        moved = table(tokens, keys, upto)
+        return none, KvExchange(tables, moved, cached_s, law, spread.kv_parallel)
 
     def _keys(self, stage: int, layer: Layer, tokens: Array) -> Array:
         """Keys and values of `tokens` to all groups: hops round the ring, or one gathering."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.perf.kv_exchange import KvExchange
+from sim.perf.mixed_attention import MixedAttention
 from sim.perf.shape import StepShape
 from sim.perf.streams import Join, Parts
 
@@ -114,6 +115,8 @@ class AttentionPrice:
     prefill: PrefillTables
     window: int = 0
     """Tokens of the cap."""
+    mixed: MixedAttention | None = None
+    """How decodes and a prompt go together; None = one after the other."""
     decode_lists: tuple[list[float], ...] = field(init=False)
     prefill_lists: tuple[list[float], ...] = field(init=False)
 
@@ -168,6 +171,17 @@ class AttentionPrice:
         out: Array = seconds + hidden * t.beyond[p]
         return out
 
+    def arrays(self, s: Shapes) -> tuple[Array, Array]:
+        """Seconds of decodes and of prompts; where `mixed` has both in one, of both and 0."""
+        decode, prefill = self.decode_array(s), self.prefill_array(s)
+        if self.mixed is None:
+            return decode, prefill
+        n, p = s["decodes"], s["prefill_tokens"]
+        context = s["context_tokens"] if self.cap < 0 else s[f"capped_{self.cap + 1}"]
+        both = (n > 0) & (p > 0)
+        decode = np.where(both, self.mixed.array(n, context, p, prefill), decode)
+        return decode, np.where(both, 0.0, prefill)
+
 
 @dataclass(frozen=True, slots=True)
 class StageTables:
@@ -215,6 +229,9 @@ class StageTables:
         for a in self.attention:
             if n:
                 context = shape.context_tokens if a.cap < 0 else shape.capped_tokens[a.cap]
+                if p and a.mixed is not None:
+                    total += a.mixed.seconds(n, context, p, a.prefill_s(p, shape))
+                    continue
                 total += a.decode_s(n, context)
             if p:
                 total += a.prefill_s(p, shape)
@@ -244,8 +261,8 @@ class StageTables:
             return self.exchange.array(decode, prefill, s)
         total: Array = np.zeros(n.shape)
         for a in self.attention:
-            total = total + a.decode_array(s)
-            total = total + a.prefill_array(s)
+            for seconds in a.arrays(s):
+                total = total + seconds
         return total
 
     def local_array(self, s: Shapes) -> Array:

@@ -3,11 +3,15 @@
 A folder as LLMServingSim's benchmarks leave it: `engine.json` (the engine's arguments),
 `workload.jsonl.gz` (what was asked: see the reader `llmservingsim`) and `requests.csv` (what was
 measured: `ttft_ms, tpot_ms, e2e_ms`, one row per request in the order of the workload).
+
+Steps are priced by `calibrated`; `--set pools.serve.timer.measured.tables=FOLDER` plays with layer
+tables measured on the same GPU instead (`docs/measured-tables.md`).
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -31,6 +35,8 @@ SETTINGS = ("max_num_seqs", "max_num_batched_tokens", "max_model_len", "block_si
 
 KNOWN = {"model", "tensor_parallel_size", "data_parallel_size", "enable_expert_parallel", "dtype",
          "kv_cache_dtype", "seed", *SETTINGS}  # fmt: skip
+TIMER = "pools.serve.timer"
+"""Where the timer of the replayed scenario stands; it is `calibrated` unless chosen otherwise."""
 DTYPES = {"bfloat16": "bf16", "float16": "fp16", "half": "fp16"}
 
 
@@ -57,7 +63,8 @@ class Run:
             )
         server = _server(folder, arguments, options)
         workload = {"path": str(workloads[0].resolve())}
-        found = play(work_out(server, scenario_of(server, workload, options.overrides)))
+        changes = naming_timer(options.overrides)
+        found = play(work_out(server, scenario_of(server, workload, changes)))
         if found.lost or len(found.request) != len(measured):
             raise ScenarioError(
                 f"'{workloads[0]}' has {len(found.request) + found.lost} requests, of which "
@@ -66,6 +73,19 @@ class Run:
             )
         text = f"{server.gpu} vllm {server.model} {server.precision['weights']} TP{server.tp}"
         return _compared(text, measured, found)
+
+
+def naming_timer(overrides: Sequence[str]) -> tuple[str, ...]:
+    """The overrides, with the timer chosen before the first setting of another one than
+    `calibrated`: `pools.serve.timer.measured.tables=…` is enough to have `measured`."""
+    for i, text in enumerate(overrides):
+        path = text.partition("=")[0].strip()
+        if path == TIMER:
+            break
+        name = path.removeprefix(f"{TIMER}.").partition(".")[0]
+        if path.startswith(f"{TIMER}.") and name != "calibrated":
+            return (*overrides[:i], f"{TIMER}={name}", *overrides[i:])
+    return tuple(overrides)
 
 
 def _requests(path: Path) -> pd.DataFrame:
