@@ -294,8 +294,10 @@ class Compiler:
             decode = decode.plus(layers * np.maximum(answered - asked, 0.0))
         prefill = prefill_in_parts(partial(self._prefill, work), tokens, parts)
         prefill = prefill.times(layers, share)
+        mixed = self.kernels.mixed(work, n, p) if parts == 1 and share == 1.0 else None
         return AttentionPrice(
             cap=-1 if work.cap_tokens is None else task.caps().index(work.cap_tokens),
+            mixed=None if mixed is None else mixed.times(layers),
             decode=decode.mapped(lambda values: table(batch, values, n)),
             prefill=prefill.mapped(lambda values: table(tokens, values, p)),
             window=work.cap_tokens or 0,

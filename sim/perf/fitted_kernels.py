@@ -16,7 +16,9 @@ from sim.perf.attentions.grouped import ACTIVATION_BYTES
 from sim.perf.efficiency import efficiency_of
 from sim.perf.fitted import Found, Shelf
 from sim.perf.layer_work import Exchange, Routed
+from sim.perf.mixed_attention import MixedAttention
 from sim.perf.operators.dispatch import fitted_seconds
+from sim.perf.packed_attention import UNPACKED, mixed_attention
 from sim.perf.price_list import DecodeTables, PrefillTables
 from sim.perf.routing import RankLoad, Routing
 from sim.perf.spread import kv_heads_per_device
@@ -249,6 +251,14 @@ class FittedKernels:
         slope = (long - short) / (SELECTED_FROM[1] - SELECTED_FROM[0])
         base: Array = np.maximum(short - SELECTED_FROM[0] * slope, 0.0)
         return base, slope / rows
+
+    def mixed(self, work: AttentionWork, sequences: int, tokens: int) -> MixedAttention | None:
+        """Where decodes and prompts share a kernel that does not pack the heads of decodes."""
+        packs = self.gpu.architecture not in UNPACKED or work.kernel != "grouped"
+        if packs or work.phase != "both":
+            return None
+        surface = self.attention("decode_attention", work).surface
+        return mixed_attention(surface, self.gpu, self._heads(work), sequences, tokens)
 
     def block_s(self, work: AttentionWork, tokens: Array, decode: bool) -> Array | None:
         """What stands around latent attention, where it was measured as one block."""

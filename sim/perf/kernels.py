@@ -11,6 +11,7 @@ from sim.catalog.formats import Format
 from sim.network.collectives import Collectives
 from sim.perf.attentions import AttentionWork
 from sim.perf.layer_work import Exchange, Routed
+from sim.perf.mixed_attention import MixedAttention
 from sim.perf.price_list import DecodeTables, PrefillTables
 
 Array = NDArray[np.float64]
@@ -39,6 +40,9 @@ class Kernels(Protocol):
 
     def prefill(self, work: AttentionWork, tokens: Array) -> PrefillTables:
         """Prefill attention of one layer, at these numbers of prompt tokens."""
+
+    def mixed(self, work: AttentionWork, sequences: int, tokens: int) -> MixedAttention | None:
+        """How decodes go beside prompts in one kernel of one layer; None = one after the other."""
 
     def block_s(self, work: AttentionWork, tokens: Array, decode: bool) -> Array | None:
         """The projections around attention in one piece, or None where they are to be

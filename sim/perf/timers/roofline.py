@@ -148,6 +148,9 @@ class _Kernels:
             beyond=0.0 * tokens,
         )
 
+    def mixed(self, work: AttentionWork, sequences: int, tokens: int) -> None:
+        """None: one after the other."""
+
     def block_s(self, work: AttentionWork, tokens: Array, decode: bool) -> None:
         """None: product by product."""
 
