@@ -22,7 +22,7 @@ def published_formats(config: Config) -> tuple[str, str | None]:
     block = config.section("quantization_config")
     method = block.word("quant_method")
     if method in ("fp8", "fbgemm_fp8"):
-        return "fp8", None
+        return ("fp8_block" if block.has("weight_block_size") else "fp8"), None
     if method == "mxfp4":
         return _DTYPES[dtype], "mxfp4"
     if method in ("awq", "gptq"):

@@ -24,29 +24,15 @@ from sim.perf.routing import RankLoad, Routing
 from sim.perf.spread import kv_heads_per_device
 from sim.perf.surfaces.decode_attention import nearest_variant
 from sim.perf.task import Formats
+from sim.perf.variants import (
+    MIN_LATENCY_TOKENS,
+    block_variant,
+    expert_variants,
+    gemm_variant,
+)
 
 Array = NDArray[np.float64]
 
-_GEMM = {
-    "fp16": "bf16", "fp32": "bf16", "mxfp8": "fp8_block", "int8": "fp8", "mxfp4": "nvfp4",
-    "fp4": "nvfp4",
-}  # fmt: skip
-"""Formats whose products are taken like those of another. assumed: the same units and tiles; only
-the bytes differ."""
-_BLOCK = {"fp16": "bf16", "fp8": "fp8_block", "mxfp8": "fp8_block", "mxfp4": "nvfp4"}
-"""The same for the blocks of latent attention."""
-_EXPERTS = {
-    "bf16": ("bf16",),
-    "fp8": ("fp8_block", "fp8"),
-    "fp8_block": ("fp8_block", "fp8"),
-    "nvfp4": ("nvfp4",),
-    "mxfp4": ("w4a16_mxfp4", "nvfp4"),
-    "int4": ("int4_wo", "w4a16_mxfp4"),
-}
-"""Format of the weights → variants, the best first. Experts in FP8 are taken like those with block
-scales: the tables' per-tensor series of vLLM were taken with kernels that had not been tuned."""
-_NARROW_EXPERTS = {"mxfp4": ("w4a8_mxfp4_mxfp8",)}
-"""The same with 8-bit activations."""
 SELECTED_FROM = (16_384, 131_072)
 """Contexts between which the time of a top-k is taken as a straight line."""
 DEQUANTISE_FLOPS = 2.0
@@ -93,9 +79,7 @@ class FittedKernels:
             quantises=not self.fused_quantisation,
         )
         if runs is not fmt:
-            tiles = np.ceil(tokens / _TILE_ROWS)
-            work = tiles * (DEQUANTISE_FLOPS * inputs * outputs)
-            out = np.maximum(out, work / self.gpu.flops_per_s["fp32"])
+            out = np.maximum(out, self._widen_s(tokens, float(inputs * outputs)))
         return np.where(tokens > 0, out, 0.0)
 
     def pass_s(self, tokens: Array, numbers: float) -> Array:
@@ -107,9 +91,9 @@ class FittedKernels:
     def routed_s(self, tokens: Array, routed: Routed) -> Array:
         """The fused expert layer of the slowest device."""
         ffn, fmt = routed.ffn, routed.format
-        found = self.experts(fmt)
+        found = self.experts(fmt, routed.parallel)
         load = self._load(tokens, routed)
-        out: Array = found.surface.seconds(
+        args = (
             self.gpu,
             fmt,
             load.choices,
@@ -119,10 +103,24 @@ class FittedKernels:
             float(routed.width),
             routed.local_experts,
             ffn.gated,
-            tokens=load.tokens,
-            top_k=float(ffn.top_k),
+            load.tokens,
+            float(ffn.top_k),
         )
+        out: Array = found.surface.seconds(*args)
+        quick = self.shelf.find("experts", f"{found.variant}_min_latency")
+        if quick.fitted is not None and quick.gpu == found.gpu and quick.engine == found.engine:
+            few = np.minimum(out, quick.surface.seconds(*args))
+            out = np.where(tokens <= MIN_LATENCY_TOKENS, few, out)
+        if found.variant == "bf16" and fmt.bits < 16:
+            each = (2 + ffn.gated) * routed.hidden * routed.width
+            out = np.maximum(out, self._widen_s(load.choices, load.touched * each))
         return np.where(tokens > 0, out, 0.0)
+
+    def _widen_s(self, rows: Array, weights: Array | float) -> Array:
+        """Widening of stored weights on the vector units, once for each tile of rows."""
+        work = np.ceil(rows / _TILE_ROWS) * (DEQUANTISE_FLOPS * weights)
+        out: Array = work / self.gpu.flops_per_s["fp32"]
+        return out
 
     def _load(self, tokens: Array, routed: Routed) -> RankLoad:
         """Of the slowest rank: expected, or scaled to the level drawn."""
@@ -148,15 +146,14 @@ class FittedKernels:
     def gemm(self, fmt: Format) -> Found:
         """The surface of products with weights in `fmt`."""
         runs = self._runs_in(fmt)
-        return self.shelf.find("gemm", _GEMM.get(runs.name, runs.name), "bf16")
+        return self.shelf.find("gemm", gemm_variant(runs), "bf16")
 
-    def experts(self, fmt: Format) -> Found:
-        """The surface of expert layers with weights in `fmt`."""
-        variants = _EXPERTS.get(fmt.name, (fmt.name, "bf16"))
-        activations = self.formats.activations
-        if activations is not None and activations.bits < 16:
-            variants = (*_NARROW_EXPERTS.get(fmt.name, ()), *variants)
-        return self.shelf.find("experts", *variants, "bf16")
+    def experts(self, fmt: Format, parallel: int = 1) -> Found:
+        """The surface of expert layers with weights in `fmt`, over `parallel` groups."""
+        activations, architecture = self.formats.activations, self.gpu.architecture
+        engine = self.shelf.engines[0]
+        variants = expert_variants(fmt, activations, architecture, engine, parallel)
+        return self.shelf.find("experts", *variants)
 
     def decode(self, work: AttentionWork, batch: Array) -> DecodeTables:
         """Measured kinds by their surfaces, any other as a stream of arithmetic and bytes."""
@@ -266,7 +263,7 @@ class FittedKernels:
             return None
         fmt = self._runs_in(self.formats.weights)
         phase = "decode" if decode else "prefill"
-        name = _BLOCK.get(fmt.name, fmt.name)
+        name = block_variant(fmt)
         found = self.shelf.find("latent_block", f"{phase} {name}", f"{phase} bf16")
         if found.fitted is None:
             return None
@@ -307,21 +304,22 @@ class FittedKernels:
     def _runs_in(self, fmt: Format) -> Format:
         return self.formats.runs_in(self.gpu, fmt)
 
-    def _rates(self) -> tuple[float, float, float]:
+    def _rates(self, work: AttentionWork) -> tuple[float, float, float]:
         """(prefill FLOP/s, product FLOP/s, bytes/s) of kernels that nobody measured."""
-        eff, peak = efficiency_of(self.gpu), self.gpu.flops_per_s["bf16"]
+        eff, peaks = efficiency_of(self.gpu), self.gpu.flops_per_s
+        peak = peaks.get(work.compute, peaks["bf16"])
         read = self.gpu.hbm_bytes_per_s * eff.attention_hbm
         return peak * eff.attention_tensor, peak * eff.tensor["bf16"], read
 
     def _stream_decode(self, work: AttentionWork, batch: Array) -> DecodeTables:
-        _, product, read = self._rates()
+        _, product, read = self._rates(work)
         key = max(work.flops_per_context / product, work.bytes_per_context / read)
         some = np.where(batch > 0, 1.0, 0.0)
         base = batch * (work.bytes_per_sequence / read) + self.pass_launch_s
         return DecodeTables.line(0.0 * batch, some * base, some * key)
 
     def _stream_prefill(self, work: AttentionWork, tokens: Array) -> PrefillTables:
-        score, product, read = self._rates()
+        score, product, read = self._rates(work)
         some = np.where(tokens > 0, 1.0, 0.0)
         launch = self.pass_launch_s
         return PrefillTables(

@@ -21,7 +21,7 @@ def beyond(task: PriceTask, kernels: FittedKernels) -> list[Row]:
             shape = {"n": float(p.outputs), "k": float(p.inputs)}
             rows.append(_row(task, f"products in {p.format.name}", found, shape))
         if work.routed is not None:
-            found = kernels.experts(work.routed.format)
+            found = kernels.experts(work.routed.format, work.routed.parallel)
             shape = {"hidden_size": float(work.routed.hidden)}
             rows.append(_row(task, f"experts in {work.routed.format.name}", found, shape))
             if task.spread.ranks > 1:
@@ -32,16 +32,30 @@ def beyond(task: PriceTask, kernels: FittedKernels) -> list[Row]:
     return list({tuple(sorted(r.items())): r for r in rows}.values())
 
 
+_KINDS = {
+    "grouped": ("prefill_attention", "decode_attention"),
+    "latent": ("latent_prefill", "latent_decode"),
+    "sparse_latent": ("latent_decode",),
+}
+_WORDS = {
+    "SparseLatentAttention": "indexer",
+    "StateSpaceAttention": "state-space mixer",
+    "GatedDeltaAttention": "gated delta mixer",
+    "BudgetedAttention": "scan of key summaries",
+}
+
+
 def _attention_rows(task: PriceTask, kernels: FittedKernels, work: AttentionWork) -> list[Row]:
-    if work.kernel == "stream":
-        name = type(work.attention).__name__
-        source = "assumed: the slower of arithmetic and traffic, nothing measured"
-        return [{"what": f"{task.gpu.name} {name}", "value": "", "source": source}]
-    kinds = {
-        "grouped": ("prefill_attention", "decode_attention"),
-        "latent": ("latent_prefill", "latent_decode"),
-    }[work.kernel]
-    return [_row(task, kind.replace("_", " "), kernels.attention(kind, work), {}) for kind in kinds]
+    if work.kernel == "top_k":
+        return [_row(task, "top-k selection", kernels.shelf.find("top_k", "radix"), {})]
+    if work.kernel in _KINDS:
+        return [
+            _row(task, kind.replace("_", " "), kernels.attention(kind, work), {})
+            for kind in _KINDS[work.kernel]
+        ]
+    kind = type(work.attention).__name__
+    source = "assumed: the slower of arithmetic and traffic, nothing measured"
+    return [{"what": f"{task.gpu.name} {_WORDS.get(kind, kind)}", "value": "", "source": source}]
 
 
 def _row(task: PriceTask, what: str, found: Found, shape: dict[str, float]) -> Row:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sim.catalog.formats import Format, compute_peak, load_format
 from sim.catalog.gpu import Gpu
@@ -57,8 +57,18 @@ class Precision:
         weights = self.weights or model.weight_format
         own = model.expert_format if self.weights is None else None
         experts = self.experts or own or weights
-        given = None if self.activations is None else load_format(self.activations)
-        return Formats(load_format(weights), load_format(experts), load_format(self.kv), given)
+        made = Formats(load_format(weights), load_format(experts), load_format(self.kv))
+        if self.activations is None:
+            return made
+        given = load_format(self.activations)
+        narrowest = min(made.weights, made.experts, key=lambda f: f.bits)
+        if given.bits < narrowest.bits:
+            raise ScenarioError(
+                f"precision.activations: {given.name} is narrower than the weights "
+                f"({narrowest.name}), and no kernel multiplies such a pair; use weights of at most "
+                f"{given.bits:g} bits, or leave it out"
+            )
+        return replace(made, activations=given)
 
 
 def compute_format(gpu: Gpu, fmt: Format) -> Format:

@@ -66,7 +66,7 @@ def test_half_of_gpt_oss_sees_128_tokens() -> None:
 
 def test_the_published_formats_are_those_of_the_weights() -> None:
     formats = {n: (load_model(n).weight_format, load_model(n).expert_format) for n in model_names()}
-    assert formats["deepseek-v3"] == ("fp8", None)
+    assert formats["deepseek-v3"] == ("fp8_block", None)
     assert formats["gpt-oss-120b"] == ("bf16", "mxfp4")
     assert formats["llama-2-70b"] == ("fp16", None)
     assert formats["qwen3-8b"] == ("bf16", None)

@@ -39,6 +39,8 @@ class AttentionWork:
     """Most tokens that one query attends to; None = all."""
     phase: Literal["both", "decode", "prefill"] = "both"
     """When the work is done."""
+    compute: str = "bf16"
+    """Format in which its products run where the GPU has units for it."""
     flops_per_token: float = 0.0
     """Prefill: operations per token that do not depend on its context (a state's update)."""
 

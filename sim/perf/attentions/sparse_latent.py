@@ -40,6 +40,7 @@ class SparseLatent:
         keys = index_bytes_per_token(a)
         indexer = AttentionWork(
             kernel="stream",
+            compute="fp8",
             attention=a,
             tp=tp,
             flops_per_context=scores,

@@ -1,0 +1,1 @@
+"""Speculative decoding in steady state: what drafts give, what they cost, what that comes to."""

@@ -1,0 +1,111 @@
+"""What a law of acceptance comes to: distributions, mean lengths, trees, and draws.
+
+All of it rests on the *survival* S_1, S_2, …: the chance that the first i drafts (of a tree: some
+path of i drafts) are all accepted. With k drafts a verify step gives 1 + S_1 + … + S_k tokens, the
+last of them the target's own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from heapq import heappop, heappush
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.perf.acceptances import Acceptance, Array
+from sim.rng import Draws
+
+CHUNK = 64
+"""Verify steps whose runs are drawn together."""
+MOST = 64
+"""Longest run that is drawn: no engine drafts more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """Drafts of one verify step, in the words of SGLang's `--speculative-*`."""
+
+    steps: int
+    """Drafting passes: the longest path (`num_steps`)."""
+    topk: int = 1
+    """Candidates of every pass; 1 = a chain (`eagle_topk`)."""
+    tokens: int = 0
+    """Tokens verified, the last accepted one included (`num_draft_tokens`)."""
+
+    @staticmethod
+    def chain(drafts: int) -> Tree:
+        """So many drafts in a row."""
+        return Tree(drafts, 1, drafts + 1)
+
+
+def survival(acceptance: Acceptance, drafts: int) -> Array:
+    """(drafts,) chances that the first 1, 2, … drafts are all accepted."""
+    return np.asarray(np.cumprod(acceptance.rates(drafts)))
+
+
+def distribution(survived: Array) -> Array:
+    """(drafts + 1,) chances that 0, 1, …, all drafts are accepted: S_m − S_(m+1)."""
+    edges = np.concatenate([[1.0], survived, [0.0]])
+    return np.asarray(edges[:-1] - edges[1:])
+
+
+def acceptance_length(survived: Array) -> float:
+    """Mean tokens per verify step, the target's own included."""
+    return 1.0 + float(survived.sum())
+
+
+def iid_length(rate: float, drafts: int) -> float:
+    """The closed form of one rate: (1 − a^(k+1)) / (1 − a) (arXiv 2211.17192, equation 1)."""
+    return drafts + 1.0 if rate == 1.0 else (1.0 - rate ** (drafts + 1)) / (1.0 - rate)
+
+
+def tree_survival(acceptance: Acceptance, tree: Tree) -> Array:
+    """(steps,) chances that some path of 1, 2, … drafts of the tree is accepted: at every depth the
+    sum over its nodes of the product of chances along the path, as at most one of the candidates of
+    a node is right.
+
+    The candidate of rank r at depth i is right with chance a_i · (1 − a_i)^(r − 1): after the first
+    r − 1 are wrong, the next is as likely as the first was. assumed: drafts are as sure of a second
+    choice as of a first. Of all candidates the tree verifies the `tokens` − 1 likeliest paths
+    (EAGLE-2, arXiv 2406.16858, section 4.2).
+    """
+    if tree.topk == 1:
+        whole = survival(acceptance, tree.steps)
+        return np.where(np.arange(tree.steps) < tree.tokens - 1, whole, 0.0)
+    return np.array(_tree_survival(tuple(acceptance.rates(tree.steps)), tree.topk, tree.tokens - 1))
+
+
+@lru_cache(maxsize=256)
+def _tree_survival(rates: tuple[float, ...], topk: int, nodes: int) -> tuple[float, ...]:
+    """The likeliest paths first; a path is looked at after the one that it prolongs."""
+    out = [0.0] * len(rates)
+    waiting: list[tuple[float, int, int]] = []
+
+    def candidates(depth: int, path: float) -> None:
+        chance = rates[depth]
+        for rank in range(topk):
+            heappush(waiting, (-path * chance * (1.0 - chance) ** rank, depth, rank))
+
+    candidates(0, 1.0)
+    for _ in range(nodes):
+        if not waiting:
+            break
+        path, depth, _ = heappop(waiting)
+        out[depth] -= path
+        if depth + 1 < len(rates):
+            candidates(depth + 1, -path)
+    return tuple(out)
+
+
+def latent_runs(survived: Array, draws: Draws, entity: int, chunk: int) -> NDArray[np.int64]:
+    """(64,) drafts that would be accepted, were there as many as `survived` goes on, at verify steps
+    64 · chunk … of a request. With k drafts, min(run, k) + 1 tokens come; so k may change at any
+    step without changing what the steps after it draw.
+
+    A run is at least i with chance S_i: one uniform a step, and the number of S_i above it.
+    """
+    index = np.arange(chunk * CHUNK, (chunk + 1) * CHUNK)
+    uniform = draws.uniform(entity, index)
+    return np.asarray(np.searchsorted(-survived, -uniform, side="left"), dtype=np.int64)
