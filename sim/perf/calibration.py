@@ -6,7 +6,9 @@ how far the fit is from rows that it did not see.
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
@@ -21,6 +23,15 @@ FOLDER = Path(__file__).parent / "calibrations"
 VARIABLE = "SIM_CALIBRATIONS"
 """Names a folder of one's own calibrations (several: parted as in PATH) that come first."""
 SURFACES = "sim.perf.surfaces"
+HEAD = ("gpu", "engine", "source", "fitted")
+"""What a file begins with."""
+DIVISORS = frozenset({
+    "absorbed", "bandwidth", "compute", "engines", "flops", "hbm", "load", "memory", "narrow",
+    "narrow_tile", "out", "quant_hbm", "raster", "rebuild", "sm_bytes_per_s", "split_hbm",
+    "store", "tensor", "tile", "tile_columns", "up",
+})  # fmt: skip
+"""Figures that something is divided by: rates, fractions of peaks, sizes of tiles. They are more
+than 0, all others 0 or more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +103,13 @@ def load_calibration(gpu: str, engine: str, *, folder: Path | None = None) -> Ca
     for place in (folder,) if folder is not None else calibration_folders():
         path = place / gpu / f"{engine}.yaml"
         if path.exists():
-            return _kept(path, path.stat().st_mtime_ns)
+            found = _kept(path, path.stat().st_mtime_ns)
+            if (found.gpu, found.engine) != (gpu, engine):
+                raise ScenarioError(
+                    f"{path} says gpu: {found.gpu} and engine: {found.engine}; name its folder "
+                    "and the file so, or mend what it says"
+                )
+            return found
     return None
 
 
@@ -106,14 +123,26 @@ def read_calibration(path: Path) -> Calibration:
     """A calibration file; ScenarioError on one that does not fit the surfaces."""
     try:
         table = yaml.load(path.read_text("utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (UnicodeDecodeError, yaml.YAMLError) as problem:
+        raise _none(path, " ".join(str(problem).split())) from problem
+    if not isinstance(table, dict):
+        raise _none(path, "it is empty" if table is None else "it is no mapping")
+    lost = [name for name in (*HEAD, "surfaces") if not table.get(name)]
+    if lost:
+        raise _none(path, f"it has no {lost[0]}")
+    try:
         kinds = {
-            kind: {variant: _fitted(path, kind, entry) for variant, entry in variants.items()}
-            for kind, variants in table["surfaces"].items()
+            kind: {variant: _fitted(path, kind, variant, entry) for variant, entry in of.items()}
+            for kind, of in table["surfaces"].items()
         }
-        return Calibration(table["gpu"], table["engine"], table["source"], table["fitted"], kinds)
-    except (KeyError, TypeError, AttributeError, ValueError, yaml.YAMLError) as problem:
-        what = " ".join(str(problem).split())
-        raise ScenarioError(f"{path} is no calibration ({what}); make it anew") from problem
+    except (KeyError, TypeError, AttributeError, ValueError) as problem:
+        raise _none(path, " ".join(str(problem).split())) from problem
+    gpu, engine, source, fitted = (str(table[name]) for name in HEAD)
+    return Calibration(gpu, engine, source, fitted, kinds)
+
+
+def _none(path: Path, why: str) -> ScenarioError:
+    return ScenarioError(f"{path} is no calibration ({why}); `sim calibrate` makes it anew")
 
 
 def write_calibration(path: Path, calibration: Calibration) -> None:
@@ -143,22 +172,63 @@ def replace_text(path: Path, text: str) -> None:
     aside.replace(path)
 
 
-def _fitted(path: Path, kind: str, entry: dict[str, Any]) -> Fitted:
+def _fitted(path: Path, kind: str, variant: str, entry: dict[str, Any]) -> Fitted:
     cls = load(SURFACES, kind)
-    known = {f.name for f in fields(cls)}
-    for name in entry["figures"]:
-        if name not in known:
+    usual = {f.name: getattr(cls(), f.name) for f in fields(cls)}
+    for name, value in entry["figures"].items():
+        if name not in usual:
             raise ScenarioError(
-                f"{path}: {kind} has no figure '{name}'{suggest(name, known)}; `sim calibrate` "
+                f"{path}: {kind} has no figure '{name}'{suggest(name, usual)}; `sim calibrate` "
                 "makes the file anew"
             )
-    figures = {k: _frozen(v) for k, v in entry["figures"].items()}
-    residual = entry.get("residual")
+        _check(f"{path}: {kind} {variant}: {name}", value, _wanted(name, value, usual[name]))
+    residual, reach = entry.get("residual") or {}, entry.get("reach") or {}
+    for name, value in (*residual.items(), *reach.items()):
+        wanted = "" if _are_numbers(value) else "a finite number"
+        _check(f"{path}: {kind} {variant}: {name}", value, wanted)
     return Fitted(
-        surface=cls(**figures),
-        reach={k: (float(low), float(high)) for k, (low, high) in entry.get("reach", {}).items()},
+        surface=cls(**{k: _frozen(v) for k, v in entry["figures"].items()}),
+        reach={k: (float(low), float(high)) for k, (low, high) in reach.items()},
         residual=Residual(**residual) if residual else None,
     )
+
+
+def _check(where: str, value: object, wanted: str) -> None:
+    if wanted:
+        shown = "empty" if value in (None, []) else repr(value)
+        raise ScenarioError(
+            f"{where} is {shown}; it must be {wanted}: mend it, or make the file anew with "
+            "`sim calibrate`"
+        )
+
+
+def _wanted(name: str, value: Any, usual: Any) -> str:
+    """What a figure must be and is not; empty if it is. `usual` is the surface's own."""
+    if isinstance(usual, str):
+        return "" if isinstance(value, str) else "text"
+    if isinstance(usual, tuple) != isinstance(value, list) or (usual and value == []):
+        return "a list of numbers" if isinstance(usual, tuple) else "a number"
+    if not _are_numbers(value):
+        return "a finite number"
+    least = min(_flat(value), default=1.0)
+    if name in DIVISORS:
+        return "" if least > 0.0 else "more than 0"
+    return "" if least >= 0.0 else "0 or more"
+
+
+def _are_numbers(value: Any) -> bool:
+    """Whether a value is a finite number, or a list of such."""
+    kinds = (int, float)
+    return all(type(v) in kinds and math.isfinite(v) for v in _flat(value))
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    """The values of lists in lists."""
+    if isinstance(value, list):
+        for v in value:
+            yield from _flat(v)
+    else:
+        yield value
 
 
 def _frozen(value: Any) -> Any:

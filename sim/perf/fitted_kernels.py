@@ -265,7 +265,8 @@ class FittedKernels:
     def mixed(self, work: AttentionWork, sequences: int, tokens: int) -> MixedAttention | None:
         """Where decodes and prompts share a kernel that does not pack the heads of decodes."""
         packs = self.gpu.architecture not in UNPACKED or work.kernel != "grouped"
-        if packs or work.phase != "both":
+        own = self.shelf.engines[0].startswith("trtllm")  # kernels of its own
+        if packs or own or work.phase != "both":
             return None
         surface = self.attention("decode_attention", work).surface
         return mixed_attention(surface, self.gpu, self._heads(work), sequences, tokens)

@@ -39,7 +39,7 @@ STATISTICS_BYTES = 8.0
 NARROW_BYTES = 1.0 + 4.0 / 128
 """Per value dispatched to 8-bit experts: FP8 and a scale of 4 bytes for 128 values (DeepSeek-V3
 report, section 3.3.3). Results come back in 16 bit."""
-_NARROW = ("fp8", "fp8_block", "mxfp8", "nvfp4")
+_NARROW = ("fp8", "fp8_block", "mxfp8")
 NORM_NUMBERS = 4
 """Activations per hidden element that a norm with its residual addition moves: two vectors read,
 two written (RMSNorm fused with the addition, as in vLLM's fused_add_rms_norm)."""
@@ -85,6 +85,8 @@ class Routed:
     @property
     def dispatch_bytes(self) -> float:
         """Bytes per value that is sent to an expert."""
+        if self.format.name == "nvfp4":  # dispatched as it is multiplied, TensorRT-LLM blog 3
+            return self.format.bytes_per_element
         return NARROW_BYTES if self.format.name in _NARROW else ACTIVATION_BYTES
 
 

@@ -1,9 +1,8 @@
 """Measured mean acceptance lengths by draft length, as `[1.00, 1.92, 2.58, …]`: accepted drafts and
 the token that the target adds, for 0, 1, 2, … drafts.
 
-The chance that draft i is accepted at all is the i-th increment, L_i − L_(i−1); where noise makes an
-increment larger than the one before it, or negative, the one before it (or 0) is taken.
-"""
+The chance that draft i is accepted at all is the i-th increment, L_i − L_(i−1); where noise makes
+an increment larger than the one before it, or negative, the one before it (or 0) is taken."""
 
 from __future__ import annotations
 

@@ -14,6 +14,8 @@ from sim.perf.acceptances import Acceptance
 from sim.perf.layouts import Layout
 from sim.perf.speculation.acceptance import Tree
 from sim.perf.task import Formats
+from sim.plugins import policy
+from sim.settings import settings
 
 MOST_DRAFTS = 32
 """Longest draft that may be asked for."""
@@ -84,6 +86,17 @@ class Draft(Protocol):
 
     def assumptions(self) -> list[dict[str, str]]:
         """Figures that it leans on: what, value, source."""
+
+
+DraftSetting = Annotated[Draft, policy("sim.perf.drafts")]
+"""The annotation of a setting that names a draft."""
+
+
+@settings
+class Speculating:
+    """What a user writes: `speculation: {eagle: {acceptance: {iid: 0.75}}}`."""
+
+    speculation: DraftSetting
 
 
 def matrix(numbers: float, hidden: int) -> Layer:

@@ -1,5 +1,5 @@
-"""A small model of the catalog drafts (Leviathan et al., arXiv 2211.17192), on the target's GPUs or on
-its own; it keeps a KV cache of all tokens, and drafts one token a pass."""
+"""A small model of the catalog drafts (Leviathan et al., arXiv 2211.17192), on the target's GPUs or
+on its own; it keeps a KV cache of all tokens, and drafts one token a pass."""
 
 from __future__ import annotations
 
@@ -27,11 +27,13 @@ class DraftModel:
     draft_tokens: DraftTokens = 3
     """Drafts per verify step."""
     layout: Annotated[Layout, policy("sim.perf.layouts")] = Single()
-    """How it is spread: over the first of the target's GPUs, the others waiting, or over its own."""
+    """How it is spread: over the first of the target's GPUs, the others waiting, or over its
+    own."""
     precision: Precision = Precision()
     """Its number formats."""
     apart: bool = False
-    """Whether it has GPUs of its own, wired alike; drafting and verifying take turns all the same."""
+    """Whether it has GPUs of its own, wired alike; drafting and verifying take turns all the
+    same."""
 
     def drafting(self, target: Model, formats: Formats) -> Drafting:
         """Its passes."""

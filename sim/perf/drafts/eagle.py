@@ -1,9 +1,11 @@
-"""EAGLE: one decoder layer that reads the target's hidden states drafts (EAGLE-3, arXiv 2503.01840).
+"""EAGLE: one decoder layer that reads the target's hidden states drafts (EAGLE-3, arXiv
+2503.01840).
 
 Sizes as in EAGLE-3 checkpoints (SpecForge `configs/*-eagle3.json`): a dense decoder layer of the
-target's width whose queries, keys and values are made from the last token's embedding and the hidden
-state together (2h wide), a head of its own over the likeliest 32,000 tokens, 16-bit weights; and one
-matrix 3h → h that mixes hidden states of three of the target's layers, once per verify step.
+target's width whose queries, keys and values are made from the last token's embedding and the
+hidden state together (2h wide), a head of its own over the likeliest 32,000 tokens, 16-bit weights;
+and one matrix 3h → h that mixes hidden states of three of the target's layers, once per verify
+step.
 
 `topk` above 1 makes a tree: SGLang's `--speculative-num-steps`, `--speculative-eagle-topk`,
 `--speculative-num-draft-tokens` are `draft_tokens`, `topk`, `verify_tokens`.
@@ -63,8 +65,8 @@ class Eagle:
         most = self.draft_tokens if self.topk == 1 else _nodes(self.draft_tokens, self.topk)
         if not self.draft_tokens < self.verify_tokens <= most + 1:
             raise ValueError(
-                f"verify_tokens {self.verify_tokens} does not go with {self.draft_tokens} passes of "
-                f"{self.topk}; write {self.draft_tokens + 1} to {most + 1}"
+                f"verify_tokens {self.verify_tokens} does not go with {self.draft_tokens} passes "
+                f"of {self.topk}; write {self.draft_tokens + 1} to {most + 1}"
             )
 
     @property

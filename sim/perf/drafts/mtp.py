@@ -1,7 +1,7 @@
-"""The target's own multi-token-prediction layers draft (DeepSeek-V3, arXiv 2412.19437, section 2.2):
-the last attention and feed-forward of the target, a projection of embedding and hidden state (2h →
-h), and the target's head. Drafts beyond the layers that a checkpoint has run through the last of them
-again (vLLM, SGLang and TensorRT-LLM with one MTP layer)."""
+"""The target's own multi-token-prediction layers draft (DeepSeek-V3, arXiv 2412.19437, section
+2.2): the last attention and feed-forward of the target, a projection of embedding and hidden state
+(2h → h), and the target's head. Drafts beyond the layers that a checkpoint has run through the last
+of them again (vLLM, SGLang and TensorRT-LLM with one MTP layer)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Prompt lookup: what followed the last few tokens earlier in the text is the draft. Nothing runs on
-a GPU; the search is on the host, in the critical path, and as it needs the tokens of the last step,
-the engine schedules in step with the GPU (vLLM pull requests 24986 and 29184)."""
+"""Prompt lookup: what followed the last few tokens earlier in the text is the draft. Nothing runs
+on a GPU; the search is on the host, in the critical path, and as it needs the tokens of the last
+step, the engine schedules in step with the GPU (vLLM pull requests 24986 and 29184)."""
 
 from __future__ import annotations
 

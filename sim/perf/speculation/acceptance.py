@@ -33,6 +33,12 @@ class Tree:
     """Candidates of every pass; 1 = a chain (`eagle_topk`)."""
     tokens: int = 0
     """Tokens verified, the last accepted one included (`num_draft_tokens`)."""
+    confidence: float = 0.55
+    """What a draft's score gives a candidate of what those before it left over, where it has
+    several. Fitted with `other` to the trees of 5 steps, 3 candidates, 6 tokens of SpecForge's
+    EAGLE-3 drafts (SGLang, four models): their mean error is 7 %, that of trees of 7, 4, 8 10 %."""
+    other: float = 0.2
+    """Chance that a second candidate is right where the first is not, and so on. Fitted with it."""
 
     @staticmethod
     def chain(drafts: int) -> Tree:
@@ -66,43 +72,50 @@ def tree_survival(acceptance: Acceptance, tree: Tree) -> Array:
     sum over its nodes of the product of chances along the path, as at most one of the candidates of
     a node is right.
 
-    The candidate of rank r at depth i is right with chance a_i · (1 − a_i)^(r − 1): after the first
-    r − 1 are wrong, the next is as likely as the first was. assumed: drafts are as sure of a second
-    choice as of a first. Of all candidates the tree verifies the `tokens` − 1 likeliest paths
-    (EAGLE-2, arXiv 2406.16858, section 4.2).
+    The first candidate at depth i is right with chance a_i; each further one with chance `other` of
+    what those before it left over. The draft does not know a_i: it verifies the `tokens` − 1 paths
+    that its own scores make likeliest (EAGLE-2, arXiv 2406.16858, section 4.2), a candidate's being
+    `confidence` of what those before it left over.
     """
     if tree.topk == 1:
         whole = survival(acceptance, tree.steps)
         return np.where(np.arange(tree.steps) < tree.tokens - 1, whole, 0.0)
-    return np.array(_tree_survival(tuple(acceptance.rates(tree.steps)), tree.topk, tree.tokens - 1))
+    rates, out = acceptance.rates(tree.steps), np.zeros(tree.steps)
+    for path in tree_paths(tree):
+        chance = 1.0
+        for rate, rank in zip(rates, path, strict=False):
+            chance *= (
+                rate if rank == 0 else (1 - rate) * tree.other * (1 - tree.other) ** (rank - 1)
+            )
+        out[len(path) - 1] += chance
+    return out
 
 
 @lru_cache(maxsize=256)
-def _tree_survival(rates: tuple[float, ...], topk: int, nodes: int) -> tuple[float, ...]:
-    """The likeliest paths first; a path is looked at after the one that it prolongs."""
-    out = [0.0] * len(rates)
-    waiting: list[tuple[float, int, int]] = []
+def tree_paths(tree: Tree) -> tuple[tuple[int, ...], ...]:
+    """The paths that are verified, as ranks of their candidates, the likeliest by the draft's own
+    scores first: a path comes after the one that it prolongs."""
+    waiting: list[tuple[float, int, tuple[int, ...]]] = []
+    found: list[tuple[int, ...]] = []
 
-    def candidates(depth: int, path: float) -> None:
-        chance = rates[depth]
-        for rank in range(topk):
-            heappush(waiting, (-path * chance * (1.0 - chance) ** rank, depth, rank))
+    def candidates(path: tuple[int, ...], score: float) -> None:
+        for rank in range(tree.topk):
+            left = (1.0 - tree.confidence) ** rank
+            heappush(waiting, (-score * tree.confidence * left, len(path), (*path, rank)))
 
-    candidates(0, 1.0)
-    for _ in range(nodes):
-        if not waiting:
-            break
-        path, depth, _ = heappop(waiting)
-        out[depth] -= path
-        if depth + 1 < len(rates):
-            candidates(depth + 1, -path)
-    return tuple(out)
+    candidates((), 1.0)
+    while waiting and len(found) < tree.tokens - 1:
+        score, depth, path = heappop(waiting)
+        found.append(path)
+        if depth + 1 < tree.steps:
+            candidates(path, -score)
+    return tuple(found)
 
 
 def latent_runs(survived: Array, draws: Draws, entity: int, chunk: int) -> NDArray[np.int64]:
-    """(64,) drafts that would be accepted, were there as many as `survived` goes on, at verify steps
-    64 · chunk … of a request. With k drafts, min(run, k) + 1 tokens come; so k may change at any
-    step without changing what the steps after it draw.
+    """(64,) drafts that would be accepted, were there as many as `survived` goes on, at verify
+    steps 64 · chunk … of a request. With k drafts, min(run, k) + 1 tokens come; so k may change at
+    any step without changing what the steps after it draw.
 
     A run is at least i with chance S_i: one uniform a step, and the number of S_i above it.
     """

@@ -13,8 +13,10 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
+from sim.catalog.gpu import gpu_names
 from sim.catalog.model import MoeFfn
-from sim.perf.calibration import calibration_folders
+from sim.errors import ScenarioError, suggest
+from sim.perf.calibration import calibration_folders, calibration_names
 from sim.perf.compile import Compiler
 from sim.perf.engine_profile import EngineProfile, load_engine_profile
 from sim.perf.fitted import Shelf
@@ -57,7 +59,13 @@ class Calibrated:
 
     def __post_init__(self) -> None:
         load_engine_profile(self.engine_profile)
-        calibration_folders(self.calibrations)
+        folders = calibration_folders(self.calibrations)
+        measured = {name.split("/")[0] for f in folders for name in calibration_names(f)}
+        known = measured | set(gpu_names())
+        for gpu in self.without:
+            if gpu not in known:
+                near = suggest(gpu, known)
+                raise ScenarioError(f"timer.calibrated.without: there is no GPU '{gpu}'{near}")
 
     def compile(self, task: PriceTask) -> TableTimer:
         """Tabulate every stage."""

@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from sim.errors import ScenarioError
 from sim.perf.shape import capped_pairs, pairs
 
+LINEAR_TOKENS = 24_576
+"""Length at which attention asks for as many operations as the matrices: 6·h (arXiv 2104.04473,
+equation 3), h = 4096. What sequences are balanced by, as in veRL (`calculate_workload`)."""
+
 
 @dataclass(frozen=True, slots=True)
 class MicroBatch:
@@ -78,8 +82,8 @@ def even_batch(sequences: int, length: int, micro_batch: int, dp: int) -> Batch:
 def packed_batch(lengths: Iterable[int], max_tokens: int, dp: int, multiple: int = 1) -> Batch:
     """Sequences of any lengths in micro-batches of at most `max_tokens` tokens.
 
-    Dealt to the replicas longest first, each to the one with the least work (Σ length²: what the
-    slowest replica is slow by), then packed. All replicas get as many micro-batches as the one that
+    Dealt to the replicas longest first, each to the one with the least work (`LINEAR_TOKENS`), then
+    packed. All replicas get as many micro-batches as the one that
     needs most, and a multiple of `multiple` (interleaved schedules need one of pp): micro-batches
     are cut rather than left empty, because every replica takes part in every pass.
     """
@@ -123,13 +127,13 @@ def first_fit(lengths: Iterable[int], max_tokens: int) -> tuple[MicroBatch, ...]
 
 
 def _deal(ordered: list[int], dp: int) -> list[list[int]]:
-    """To the replica with the least Σ length², of equals to the one with fewest sequences."""
+    """To the replica with the least work so far."""
     dealt: list[list[int]] = [[] for _ in range(dp)]
     work = [0] * dp
     for n in ordered:
-        at = min(range(dp), key=lambda i: (work[i], len(dealt[i])))
+        at = min(range(dp), key=work.__getitem__)
         dealt[at].append(n)
-        work[at] += n * n
+        work[at] += n * (LINEAR_TOKENS + n)
     return dealt
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -85,6 +86,11 @@ class TrainingLayout:
         return self.stage_gpus // (self.ep * self.expert_tp)
 
     @property
+    def dispatches(self) -> bool:
+        """Whether tokens go to their experts; if not, experts are cut like any other layer."""
+        return self.ep > 1 or self.expert_tp != self.tp
+
+    @property
     def share(self) -> int:
         """Devices over which norms and residuals of a token are divided."""
         return self.tp if self.sequence_parallel else 1
@@ -99,7 +105,7 @@ class TrainingLayout:
         """By stage and chunk: its layers, chunk c of stage i being the (c·pp + i)-th part."""
         if self.stage_layers is not None:
             cuts = [sum(self.stage_layers[:i]) for i in range(self.pp + 1)]
-            return tuple((model.layers[a:b],) for a, b in zip(cuts, cuts[1:], strict=False))
+            return tuple((model.layers[a:b],) for a, b in pairwise(cuts))
         each = len(model.layers) // (self.pp * self.chunks)
         return tuple(
             tuple(
@@ -136,7 +142,7 @@ class TrainingLayout:
 
     @property
     def _expert_gpus(self) -> int:
-        return self.ep * self.expert_tp if self.ep > 1 or self.etp is not None else 1
+        return self.ep * self.expert_tp if self.dispatches else 1
 
     def _check_stages(self, model: Model) -> None:
         layers = len(model.layers)

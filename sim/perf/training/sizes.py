@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from sim.catalog.counting import (
@@ -31,8 +32,9 @@ class Params:
     experts: float
     """Reduced over the copies of an expert."""
 
-    def __add__(self, other: Params) -> Params:
-        return Params(self.dense + other.dense, self.experts + other.experts)
+    def plus(self, other: Params, times: int = 1) -> Params:
+        """With `other`, so often."""
+        return Params(self.dense + times * other.dense, self.experts + times * other.experts)
 
     @property
     def total(self) -> float:
@@ -56,11 +58,43 @@ def layer_params_on(layout: TrainingLayout, layer: Layer, hidden: int) -> Params
 def stage_params(layout: TrainingLayout, model: Model, stage: int) -> Params:
     """Parameters on one device of a stage: layers, and its part of embedding and head. A tied table
     is kept on both ends of the pipeline (arXiv 2104.04473's code)."""
-    chunks = layout.layers_of(model)[stage]
     total = Params(tables_on(layout, model, stage) * _table(layout, model), 0.0)
-    for layer in (x for chunk in chunks for x in chunk if not x.shared_weights):
-        total = total + layer_params_on(layout, layer, model.hidden)
+    layers = Counter(x for chunk in layout.layers_of(model)[stage] for x in chunk)
+    for layer, n in layers.items():
+        if not layer.shared_weights:
+            total = total.plus(layer_params_on(layout, layer, model.hidden), n)
     return total
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What one device of a pipeline stage holds."""
+
+    chunks: tuple[dict[Layer, int], ...]
+    """By model chunk: distinct layers and how often each occurs."""
+    held: Params
+    trained: Params
+    """With gradients and optimiser states."""
+    tables: float
+    """Embedding and head, in whole tables before tensor parallelism."""
+
+    @property
+    def layers(self) -> dict[Layer, int]:
+        """Of all chunks together."""
+        return dict(sum((Counter(c) for c in self.chunks), Counter()))
+
+
+def stages_of(layout: TrainingLayout, model: Model, recipe: Recipe) -> tuple[Stage, ...]:
+    """All stages."""
+    return tuple(
+        Stage(
+            chunks=tuple(dict(Counter(chunk)) for chunk in chunks),
+            held=stage_params(layout, model, i),
+            trained=trained_on(layout, model, recipe, i),
+            tables=tables_on(layout, model, i),
+        )
+        for i, chunks in enumerate(layout.layers_of(model))
+    )
 
 
 def tables_on(layout: TrainingLayout, model: Model, stage: int) -> float:
@@ -80,10 +114,10 @@ def _table(layout: TrainingLayout, model: Model) -> float:
 def lora_params(model: Model, rank: int) -> int:
     """Parameters of adapters of `rank` on every matrix outside routed experts: rank · (in + out)
     each (arXiv 2106.09685, section 4.1)."""
-    return sum(n * _lora_of(x, model.hidden, rank) for x, n in model.layer_counts.items())
+    return sum(n * lora_of(x, model.hidden, rank) for x, n in model.layer_counts.items())
 
 
-def _lora_of(layer: Layer, hidden: int, rank: int) -> int:
+def lora_of(layer: Layer, hidden: int, rank: int) -> int:
     shapes = list(attention_matrices(layer.attention, hidden).values())
     ffn = layer.ffn
     width = ffn.shared_width if isinstance(ffn, MoeFfn) else ffn.width
@@ -99,7 +133,7 @@ def trained_on(layout: TrainingLayout, model: Model, recipe: Recipe, stage: int)
     if recipe.method == "zeroth_order":
         return Params(0.0, 0.0)
     layers = [x for chunk in layout.layers_of(model)[stage] for x in chunk]
-    adapters = sum(_lora_of(x, model.hidden, recipe.lora_rank) for x in layers)
+    adapters = sum(lora_of(x, model.hidden, recipe.lora_rank) for x in layers)
     return Params(adapters / layout.tp, 0.0)
 
 
@@ -147,16 +181,21 @@ class StepFlops:
     """With what is recomputed."""
 
 
-def step_flops(model: Model, recipe: Recipe, tokens: float, squares: float) -> StepFlops:
+def step_flops(
+    model: Model,
+    recipe: Recipe,
+    tokens: float,
+    squares: float,
+    kinds: dict[Layer, int] | None = None,
+) -> StepFlops:
     """Forward F and backward 2·F (input and weight gradients: F each; adapters: only F and theirs),
     and recomputation: whole layers, or attention cores. The head is never recomputed.
 
     For a GPT with full recomputation this is equation 3 of arXiv 2104.04473.
     """
-    layers = sum(
-        n * layer_flops(x, model.hidden, tokens, squares) for x, n in model.layer_counts.items()
-    )
-    cores = sum(n * attention_flops(x, tokens, squares) for x, n in model.layer_counts.items())
+    each = (kinds or model.layer_counts).items()
+    layers = sum(n * layer_flops(x, model.hidden, tokens, squares) for x, n in each)
+    cores = sum(n * attention_flops(x, tokens, squares) for x, n in each)
     head = 2.0 * tokens * model.hidden * model.vocab
     if recipe.method == "zeroth_order":
         both = 2 * (layers + head)
