@@ -112,7 +112,7 @@ def _must_be(problems: Sequence[Problem]) -> str:
 def _wanted(problem: Problem) -> str:
     kind = problem["type"]
     if kind in _BOUNDS:
-        return _BOUNDS[kind].format(**problem["ctx"])
+        return _BOUNDS[kind].format(**problem.get("ctx", {}))  # `finite_number` has none
     known = _KINDS.get(kind.split("_")[0])
     return known or f"otherwise ({problem['msg'].lower()})"
 

@@ -20,8 +20,10 @@ from sim.search.point import Point
 PAGE = Paper(
     "Offline maximum load",
     "core-papers §9d; TensorRT-LLM docs/source/developer-guide/perf-overview.md",
-    "batch and token limits are the LLM API's defaults (2048, 8192); 0.95 of memory for weights and "
-    "KV; guaranteed-no-evict scheduling; uniform expert load; profile trtllm-1.0, the nearest before "
+    "batch and token limits are the LLM API's defaults (2048, 8192); 0.95 of memory for "
+    "weights and "
+    "KV; guaranteed-no-evict scheduling; uniform expert load; profile trtllm-1.0, the nearest "
+    "before "
     "the page (checkpoints of late 2025)",
 )
 PAGE_TIMER = {"calibrated": {"engine_profile": "trtllm-1.0"}}
@@ -49,41 +51,41 @@ class Served:
     """GPUs; `DEP` shares experts among them, `TP` everything."""
     formats: dict[str, str]
     figures: dict[int, float]
-    causes: dict[int, str]
+    cause: str = ""
 
 
 def _served() -> Iterator[Served]:
     r1_fp4 = {"weights": "fp8", "experts": "nvfp4", "kv": "fp8"}
     short = "KV room: see the README, 'Reserved KV'"
-    hopper = "see the README, 'Attention DP on Hopper'"
+    hopper = "see the README, 'Experts on Hopper'"
     yield Served(
         "deepseek-r1", "b200", "DEP", 4, r1_fp4, {1000: 6463, 8192: 3862, 32768: 1451},
-        {8192: short, 32768: short},
+        short,
     )  # fmt: skip
     yield Served(
         "deepseek-r1", "gb200", "DEP", 4, r1_fp4, {1000: 6939, 8192: 4379, 32768: 1465},
-        {8192: short, 32768: short},
+        short,
     )  # fmt: skip
     yield Served(
         "deepseek-r1", "h200", "DEP", 8, {"kv": "fp8"}, {1000: 1627, 8192: 1218, 32768: 438},
-        {1000: hopper, 8192: hopper, 32768: hopper},
+        hopper,
     )  # fmt: skip
     fp4, fp8 = {"weights": "nvfp4", "kv": "fp8"}, {"weights": "fp8", "kv": "fp8"}
-    yield Served("llama-3.3-70b", "b200", "TP", 1, fp4, {1000: 6920, 8192: 3242}, {})
-    yield Served("llama-3.3-70b", "gb200", "TP", 1, fp4, {1000: 7769, 8192: 3805}, {})
-    yield Served("llama-3.3-70b", "h200", "TP", 2, fp8, {1000: 2587, 8192: 2009}, {})
-    yield Served("llama-3.3-70b", "h100", "TP", 2, fp8, {1000: 2209}, {})
+    yield Served("llama-3.3-70b", "b200", "TP", 1, fp4, {1000: 6920, 8192: 3242})
+    yield Served("llama-3.3-70b", "gb200", "TP", 1, fp4, {1000: 7769, 8192: 3805})
+    yield Served("llama-3.3-70b", "h200", "TP", 2, fp8, {1000: 2587, 8192: 2009})
+    yield Served("llama-3.3-70b", "h100", "TP", 2, fp8, {1000: 2209})
     mx, bf = {"activations": "fp8", "kv": "fp8"}, {"kv": "bf16"}
-    triton = "see the README, 'MXFP4 on Hopper'"
-    yield Served("gpt-oss-120b", "b200", "DEP", 2, mx, {1000: 25943}, {})
-    yield Served("gpt-oss-120b", "gb200", "TP", 1, mx, {1000: 27198}, {})
-    yield Served("gpt-oss-120b", "h200", "TP", 1, bf, {1000: 6868}, {1000: triton})
-    yield Served("gpt-oss-120b", "h100", "DEP", 4, bf, {1000: 4685}, {1000: triton})
+    triton = "see the README, 'Experts on Hopper'"
+    yield Served("gpt-oss-120b", "b200", "DEP", 2, mx, {1000: 25943})
+    yield Served("gpt-oss-120b", "gb200", "TP", 1, mx, {1000: 27198})
+    yield Served("gpt-oss-120b", "h200", "TP", 1, bf, {1000: 6868}, triton)
+    yield Served("gpt-oss-120b", "h100", "DEP", 4, bf, {1000: 4685}, triton)
     q = "qwen3-235b-a22b"
-    yield Served(q, "b200", "DEP", 4, fp4, {1000: 5764, 8192: 3389}, {})
-    yield Served(q, "gb200", "DEP", 4, fp4, {1000: 6172, 8192: 3423}, {})
-    yield Served(q, "h200", "DEP", 4, fp8, {1000: 3288, 8192: 1417}, {})
-    yield Served(q, "h100", "DEP", 8, fp8, {1000: 1932, 8192: 873}, {8192: hopper})
+    yield Served(q, "b200", "DEP", 4, fp4, {1000: 5764, 8192: 3389})
+    yield Served(q, "gb200", "DEP", 4, fp4, {1000: 6172, 8192: 3423})
+    yield Served(q, "h200", "DEP", 4, fp8, {1000: 3288, 8192: 1417}, hopper)
+    yield Served(q, "h100", "DEP", 8, fp8, {1000: 1932, 8192: 873}, hopper)
 
 
 def offline() -> Iterator[Row]:
@@ -97,8 +99,8 @@ def offline() -> Iterator[Row]:
                 f"{served.model} on {served.gpu.upper()}, {how}, {prompt}/{answer}, "
                 "output tokens/s/GPU"
             )
-            id = f"9d {served.model} {served.gpu} {prompt}/{answer}"
-            yield PAGE.near(id, what, theirs, ours, FAIR, cause=served.causes.get(answer, ""))
+            name = f"9d {served.model} {served.gpu} {prompt}/{answer}"
+            yield PAGE.near(name, what, theirs, ours, FAIR, cause=served.cause)
 
 
 def _offline(served: Served, prompt: int, answer: int) -> float:
@@ -157,8 +159,10 @@ def latency() -> Iterator[Row]:
     eager = {"calibrated": {"engine_profile": "trtllm-1.3", "cuda_graphs": False}}
     gain = decode_s(_one("bf16", eager), 1, 2048) / decode_s(_one("bf16"), 1, 2048)
     yield Paper("Latency end", "core-papers §9c: TensorRT-LLM tech blog 2").near(
-        "9c graphs", "DeepSeek-R1 on 8 B200, batch 1: eager step over a CUDA graph's", 7.2, gain, FAIR,
-        cause="the profile's launch cost of a layer is that of a dense layer (Splitwise's stack); a "
+        "9c graphs", "DeepSeek-R1 on 8 B200, batch 1: eager step over a CUDA "
+        "graph's", 7.2, gain, FAIR,
+        cause="the profile's launch cost of a layer is that of a dense layer (Splitwise's "
+        "stack); a "
         "layer of latent attention and experts launches several times as many kernels",
     )  # fmt: skip
 
@@ -171,13 +175,13 @@ def ablations() -> Iterator[Row]:
     what = "DeepSeek-R1 on 8 B200, 1K/2K"
     dp, given = {"dp_attention": {"dp": 8}}, "NVFP4 experts, FP8 KV; as many clients as fit"
     whole = _most(dp, "fp8", 4096)
-    for id, words, theirs, layout, kv, clients in (
+    for name, words, theirs, layout, kv, clients in (
         ("DP", "attention DP over TP", 4.5, {"tensor": {"tp": 8, "ep": 8}}, "fp8", 512),
         ("KV", "FP8 KV over BF16", 1.06, dp, "bf16", 4096),
     ):
         ours = whole / _most(layout, kv, clients)
         yield ABLATION.near(
-            f"9d {id}", f"{what}: {words}, ratio", theirs, ours, FAIR, assumed=given
+            f"9d {name}", f"{what}: {words}, ratio", theirs, ours, FAIR, assumed=given
         )
     yield ABLATION.missing(
         "9d EP", f"{what}: EP in place of TP of the experts", "+142 %",

@@ -4,7 +4,6 @@ throughput."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from machines import TRTLLM, VLLM, model_of, task
 from row import EXACT, FAIR, TIGHT, Paper, Row
@@ -21,6 +20,7 @@ from sim.search.point import Point
 
 HYBRID = Paper("LatentMoE", "core-papers §3b: arXiv 2601.18089, table 5")
 KIMI = Paper("LatentMoE", "core-papers §3b: arXiv 2601.18089, section 4.3.1")
+LATENT = "see the README, 'Experts in a latent'"
 SUPER = Paper("Nemotron 3", "core-papers §3b: Nemotron 3 Super report, figure 1")
 
 
@@ -78,12 +78,12 @@ def _hybrid() -> Iterator[Row]:
         yield HYBRID.near(
             f"LM-5 {clients}", what, tokens, ours[clients], FAIR,
             assumed="1K/1K; TP2 with experts over both; BF16 KV; state in FP32; vLLM 0.24",
-            cause="" if clients < 16 else "see the README, 'LatentMoE saturates'",
+            cause=LATENT,
         )  # fmt: skip
     shown = [ours[n] / ours[64] for n in theirs]
     yield HYBRID.near(
         "LM-5 shape", "the same: 128 clients over 64", 1625.8 / 1569.6, shown[-1], TIGHT,
-        cause="see the README, 'LatentMoE saturates'",
+        cause=LATENT,
     )  # fmt: skip
 
 
@@ -99,11 +99,13 @@ def _kimi() -> Iterator[Row]:
         slower = 100.0 * (times[1] / times[0] - 1.0)
         what = f"K2-1T-LatentMoE over K2-1T, a decode step on 64 GB200, {batch} a GPU"
         given = "α 4, ℓ 1792, 1536 experts of which 32; DEP64, NVFP4, context 8K"
-        yield KIMI.at_most(f"LM-8 {batch}", f"{what}: slower by, %", 12.0, slower, assumed=given)
+        yield KIMI.at_most(
+            f"LM-8 {batch}", f"{what}: slower by, %", 12.0, slower, assumed=given, cause=LATENT
+        )
         what = f"the same: K2-1.35T over LatentMoE, {batch} a GPU"
         yield KIMI.shape(
             f"LM-8 {batch} against 1.35T", what, "slower", [times[2] / times[1]],
-            times[2] > times[1], assumed=given,
+            times[2] > times[1], assumed=given, cause=LATENT,
         )  # fmt: skip
 
 
@@ -127,7 +129,7 @@ def _nemotron() -> Iterator[Row]:
         "LM-10 gpt-oss", "Nemotron 3 Super over gpt-oss-120b on one B200, 8K/64K, tokens/s/GPU",
         (1.6, 3.0), ratio,
         assumed="one GPU each; the best number of clients of 8 to 512, of TensorRT-LLM and vLLM",
-        cause="see the README, 'Nemotron'",
+        cause=LATENT,
     )  # fmt: skip
     yield SUPER.missing(
         "LM-10 Qwen3.5", "Nemotron 3 Super over Qwen3.5-122B", "5 to 10",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+import shutil
 import tempfile
 from collections.abc import Mapping
 from functools import cache
@@ -123,7 +125,7 @@ def gpu_of(**figures: object) -> Gpu:
 
 def model_of(name: str, config: Mapping[str, object]) -> str:
     """A config.json that the catalog does not have; its path, in a folder that outlives us."""
-    folder = Path(_scratch().name) / name
+    folder = _scratch() / name
     folder.mkdir(exist_ok=True)
     path = folder / "config.json"
     path.write_text(json.dumps(dict(config)), encoding="utf-8")
@@ -131,8 +133,10 @@ def model_of(name: str, config: Mapping[str, object]) -> str:
 
 
 @cache
-def _scratch() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory()
+def _scratch() -> Path:
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def played(tree: Mapping[str, object]) -> dict[str, Any]:

@@ -53,7 +53,7 @@ class Row:
             "tolerance": self.tolerance,
             "verdict": self.verdict,
             "assumed": self.assumed,
-            "cause": self.cause,
+            "cause": "" if self.within else self.cause,
             "source": self.source,
         }
 
@@ -67,17 +67,17 @@ class Paper:
     assumed: str = ""
 
     def near(
-        self, id: str, what: str, theirs: float, ours: float, tolerance: float, **more: str
+        self, name: str, what: str, theirs: float, ours: float, tolerance: float, **more: str
     ) -> Row:
         """A figure to be met within a relative tolerance."""
         ratio = ours / theirs
         ok = abs(ratio - 1.0) <= tolerance
         words = f"± {100 * tolerance:g} %"
-        return self._row(id, what, figure(theirs), figure(ours), f"{ratio:.2f}", words, ok, more)
+        return self._row(name, what, figure(theirs), figure(ours), f"{ratio:.2f}", words, ok, more)
 
     def between(
         self,
-        id: str,
+        name: str,
         what: str,
         theirs: tuple[float, float],
         ours: float,
@@ -90,40 +90,38 @@ class Paper:
         words = "in range" + (f" ± {100 * slack:g} %" if slack else "")
         text = f"{figure(low)} to {figure(high)}"
         ratio = f"{ours / (0.5 * (low + high)):.2f}"
-        return self._row(id, what, text, figure(ours), ratio, words, ok, more)
+        return self._row(name, what, text, figure(ours), ratio, words, ok, more)
 
     def within_points(
-        self, id: str, what: str, theirs: float, ours: float, points: float, **more: str
+        self, name: str, what: str, theirs: float, ours: float, points: float, **more: str
     ) -> Row:
         """A share in per cent, to be met within so many points."""
         ok = abs(ours - theirs) <= points
         words = f"± {points:g} points"
         return self._row(
-            id, what, f"{theirs:g} %", f"{ours:.1f} %", f"{ours / theirs:.2f}", words, ok, more
+            name, what, f"{theirs:g} %", f"{ours:.1f} %", f"{ours / theirs:.2f}", words, ok, more
         )
 
-    def at_most(self, id: str, what: str, theirs: float, ours: float, **more: str) -> Row:
+    def at_most(self, name: str, what: str, theirs: float, ours: float, **more: str) -> Row:
         """An upper bound."""
         ratio = f"{ours / theirs:.2f}"
         ok = ours <= theirs * (1.0 + 1e-9)
-        return self._row(
-            id, what, f"≤ {figure(theirs)}", figure(ours), ratio, "bound", ok, more
-        )
+        return self._row(name, what, f"≤ {figure(theirs)}", figure(ours), ratio, "bound", ok, more)
 
     def shape(
-        self, id: str, what: str, claim: str, ours: Sequence[float] | str, ok: bool, **more: str
+        self, name: str, what: str, claim: str, ours: Sequence[float] | str, ok: bool, **more: str
     ) -> Row:
         """An ordering, a sign or a crossover."""
         text = ours if isinstance(ours, str) else ", ".join(figure(x) for x in ours)
-        return self._row(id, what, claim, text, "", "shape", ok, more)
+        return self._row(name, what, claim, text, "", "shape", ok, more)
 
-    def missing(self, id: str, what: str, theirs: str, why: str) -> Row:
+    def missing(self, name: str, what: str, theirs: str, why: str) -> Row:
         """What the program has no answer to."""
-        return self._row(id, what, theirs, "–", "", "–", None, {"cause": why})
+        return self._row(name, what, theirs, "–", "", "–", None, {"cause": why})
 
     def _row(
         self,
-        id: str,
+        name: str,
         what: str,
         theirs: str,
         ours: str,
@@ -132,12 +130,13 @@ class Paper:
         ok: bool | None,
         more: dict[str, str],
     ) -> Row:
-        row = Row(id, self.chapter, what, theirs, ours, ratio, tolerance, ok, self.source)
-        return replace(row, **({"assumed": self.assumed} | more))
+        row = Row(name, self.chapter, what, theirs, ours, ratio, tolerance, ok, self.source)
+        words = {"assumed": self.assumed} | more
+        return replace(row, assumed=words["assumed"], cause=words.get("cause", ""))
 
 
 def figure(x: float) -> str:
     """Three significant digits, as people write them."""
-    if x == 0 or 1e-3 <= abs(x) < 1000:
+    if abs(x) < 1000:
         return f"{x:.3g}"
     return f"{x:,.0f}" if abs(x) < 1e7 else f"{x:.3g}"

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from machines import TRTLLM, decode_s, decode_shape, prefill_shape, task
-from row import EXACT, FAIR, TIGHT, Paper, Row
+from machines import TRTLLM, decode_s, task
+from row import FAIR, TIGHT, Paper, Row
 
 from sim.catalog.gpu import load_gpu
 from sim.perf.layer_work import attention_works
-from sim.perf.layouts.dp_attention import DpAttention
 from sim.perf.layouts.single import Single
 from sim.perf.rocketkv import RocketKv
 from sim.perf.surfaces.top_k import TopK
@@ -26,6 +25,7 @@ BLOCK = Paper("Latent block", "core-papers §6b, AIConfigurator tables: fitted t
 ROCKET = Paper("RocketKV", "core-papers §5b: arXiv 2502.14051v2, figure 7")
 GOOD, POOR = 0.40, 0.02
 """Overlap of successive top-k in layers 20 to 60 (35 to 50 %) and 0 to 1 (1 to 3 %)."""
+ONE = "see the README, 'Batch 1'"
 DRAFTS, ACCEPTED = 3, 2.82
 """MTP draft length, and mean tokens a verify step yields (blog 1: DeepSeek-R1 at 1K/2K)."""
 
@@ -50,13 +50,15 @@ def _kernel() -> Iterator[Row]:
         (POOR, "layers 0 to 1", 27.2),
         (0.0, "random guess", 30.9),
     ):
-        id = f"GV-1 {words}"
-        yield GVR.near(id, f"{what}: GVR, {words}, µs", theirs, times[o], TIGHT, assumed=given)
+        name = f"GV-1 {words}"
+        yield GVR.near(name, f"{what}: GVR, {words}, µs", theirs, times[o], TIGHT, assumed=given)
     overlaps = np.concatenate([np.full(2, POOR), np.linspace(POOR, 0.35, 18), np.full(41, GOOD)])
     gains = radix / top.gvr_seconds(gpu, 1, n, overlaps)
     mixed = "overlap rises linearly from layer 2 to layer 20"
     mean = float(gains.mean())
-    yield GVR.near("GV-2 mean", f"{what}: speed-up, mean of layers", 1.88, mean, TIGHT, assumed=mixed)
+    yield GVR.near(
+        "GV-2 mean", f"{what}: speed-up, mean of layers", 1.88, mean, TIGHT, assumed=mixed
+    )
     for words, theirs, ours in (
         ("slowest layer", 1.57, float(gains.min())),
         ("quickest layer", 2.02, float(gains.max())),
@@ -65,26 +67,28 @@ def _kernel() -> Iterator[Row]:
     best = radix / float(top.gvr_seconds(gpu, 1, n, 1.0))
     overlap = "overlap 1"
     yield GVR.near("GV-2 best", f"{what}: speed-up, best step", 2.42, best, TIGHT, assumed=overlap)
-    for words, overlap_at, theirs in (
+    for words, overlap_at, shares in (
         ("low overlap", POOR, {"verify": 52.0, "guess": 10.0}),
         ("high overlap", GOOD, {"verify": 34.0, "guess": 10.0}),
     ):
         phases = {k: float(v) for k, v in top.gvr_phases(n, overlap_at).items()}
         whole = sum(phases.values())
-        for phase, share in theirs.items():
+        for phase, share in shares.items():
             ours = 100 * phases[phase] / whole
-            id = f"GV-3 {phase}, {words}"
-            yield GVR.within_points(id, f"GVR, {words}: share of {phase}", share, ours, 5.0)
+            name = f"GV-3 {phase}, {words}"
+            yield GVR.within_points(name, f"GVR, {words}: share of {phase}", share, ours, 5.0)
         for phase, low, high in (("collect", 24.0, 33.0), ("refine", 14.0, 22.0)):
             ours = 100 * phases[phase] / whole
             claim = f"{low:g} to {high:g} %, ± 5 points"
             ok = low - 5.0 <= ours <= high + 5.0
-            id = f"GV-3 {phase}, {words}"
-            yield GVR.shape(id, f"GVR, {words}: share of {phase}, %", claim, [ours], ok)
+            name = f"GV-3 {phase}, {words}"
+            yield GVR.shape(name, f"GVR, {words}: share of {phase}, %", claim, [ours], ok)
     counts = np.arange(4096, 65536, 16)
     ahead = top.gvr_seconds(gpu, 1, counts, 0.0) < top.radix_seconds(gpu, 1, counts)
     even = float(counts[np.argmax(ahead)])
-    yield GVR.near("GV-4", "Random data: scores at which GVR is as quick as radix", 16_000, even, FAIR)
+    yield GVR.near(
+        "GV-4", "Random data: scores at which GVR is as quick as radix", 16_000, even, FAIR
+    )
     library = 1e6 * float(top.library_seconds(gpu, 64, 9295))
     small = 1e6 * float(top.radix_seconds(gpu, 64, 9295))
     what = "B200, 64 rows of 9,295 scores"
@@ -100,6 +104,8 @@ def _latent_block() -> Iterator[Row]:
     (work,) = attention_works(made, made.model.layers[-1])
     tables = kernel.decode(work, np.array([64.0]))
     around = kernel.block_s(work, np.array([64.0]), decode=True)
+    if around is None:
+        return
     for thousands, microseconds in theirs.items():
         context = 64.0 * thousands * 1024
         near = tables.near[0] + context * tables.near_key[0]
@@ -118,10 +124,17 @@ def _served() -> Iterator[Row]:
     found = estimate(point)
     given = "NVFP4 experts, the rest BF16 (published checkpoint); experts over the 4 GPUs"
     what = "DeepSeek-V3.2 on 4 B200, TP4, batch 1, 8K/1K"
-    yield V32.near("GV-12 TTFT", f"{what}: TTFT, ms", 426.0, 1e3 * found.ttft_s, FAIR, assumed=given)
+    yield V32.near(
+        "GV-12 TTFT", f"{what}: TTFT, ms", 426.0, 1e3 * found.ttft_s, FAIR, assumed=given,
+        cause="kernels of the indexer and of sparse attention in prompts are nobody's tables: "
+        "priced "
+        "at dense rates; the MTP layer's own prompt pass and the server are not in it",
+    )  # fmt: skip
     tpot = 1e3 * drafted_s(point, 8192 + 512) / ACCEPTED
     assumed = f"{given}; {ACCEPTED} tokens a verify step; a draft is 1/61 of a step and the head"
-    yield V32.near("GV-12 TPOT", f"{what}, MTP 3: TPOT, ms", 3.23, tpot, FAIR, assumed=assumed)
+    yield V32.near(
+        "GV-12 TPOT", f"{what}, MTP 3: TPOT, ms", 3.23, tpot, FAIR, assumed=assumed, cause=ONE
+    )
     yield from _selection(point)
 
 
@@ -146,12 +159,19 @@ def _selection(point: Point) -> Iterator[Row]:
         ("throughput", 64, 9295, 14.0, 24.0),
     ):
         step = decode_s(point, batch, context)
-        more = float(top.library_seconds(gpu, batch, context) - top.radix_seconds(gpu, batch, context))
+        more = float(
+            top.library_seconds(gpu, batch, context) - top.radix_seconds(gpu, batch, context)
+        )
         ours = 100 * layers * more / step
         what = f"DeepSeek-V3.2 on 4 B200, {words}: gain of radix over torch.topk, end to end, %"
         assumed = f"batch {batch}, context {context:,}"
-        id = f"GV-9 {words}"
-        yield V32.between(id, what, (low, high), ours, FAIR, assumed=assumed)
+        name = f"GV-9 {words}"
+        yield V32.between(
+            name, what, (low, high), ours, FAIR, assumed=assumed,
+            cause="the step around it is of a later engine and shorter than the blog's, so "
+            "the same "
+            "microseconds are a larger share",
+        )  # fmt: skip
 
 
 # ---- RocketKV
@@ -180,9 +200,7 @@ def _rocketkv() -> Iterator[Row]:
             for low, high in zip(a, b, strict=True)
         )
         falls = all(g == sorted(g, reverse=True) for g in gains.values())
-        shown = "; ".join(
-            f"{s // 1024}K: {g[0]:.2f} to {g[-1]:.2f}" for s, g in gains.items()
-        )
+        shown = "; ".join(f"{s // 1024}K: {g[0]:.2f} to {g[-1]:.2f}" for s, g in gains.items())
         yield ROCKET.shape(
             f"RK-6 {gpu}",
             f"Llama-3.1-8B, 16 bit, batch 1, {gpu.upper()}: speed-up by context, t = 256 to 4096",

@@ -49,8 +49,9 @@ def estimate(
         str, typer.Option(metavar="YAML", help="Where step times come from.")
     ] = "calibrated",
     max_num_batched_tokens: Annotated[
-        int, typer.Option(min=1, help="Most tokens of a step on a rank.")
-    ] = 8192,
+        int | None,
+        typer.Option(min=1, help="Most tokens of a step on a rank.", show_default="8192"),
+    ] = None,
     topology: Annotated[
         str | None, typer.Option(metavar="NAME", help="Machine; that of the GPU when left out.")
     ] = None,
@@ -69,6 +70,10 @@ def estimate(
         int | None,
         typer.Option(min=1, help="Rate-matched when left out; concurrency is then of one."),
     ] = None,
+    speculation: Annotated[
+        str | None,
+        typer.Option(metavar="YAML", help="Who drafts: eagle, mtp, draft_model, ngram; settings."),
+    ] = None,
     changes: Set = None,
     json: Json = False,
 ) -> None:
@@ -80,6 +85,9 @@ def estimate(
 
       sim estimate --model deepseek-v3 --gpu h200 --dp 8 --isl 4000 --osl 1000 --concurrency 256
       --mode disaggregated --json
+
+      sim estimate --model llama-3.1-8b --gpu h100 --isl 1000 --osl 500 --concurrency 8
+      --speculation 'eagle: {draft_tokens: auto, acceptance: {iid: 0.75}}'
     """
     from sim.search.estimate import estimate
     from sim.search.point import Point
@@ -97,17 +105,25 @@ def estimate(
         layout=own,
         precision={k: v for k, v in formats.items() if v is not None},
         timer=_timer(timer, engine),
-        engine={"max_num_batched_tokens": max_num_batched_tokens},
+        engine=_engine(max_num_batched_tokens),
         split=split,
         topology=topology,
         nodes=nodes,
         changes=tuple(changes or ()),
+        speculation=None if speculation is None else _yaml("--speculation", speculation),
     )
     found = estimate(point)
     if json:
         print_json(found.plain())
     else:
         _print(found, out_console())
+
+
+def _engine(max_num_batched_tokens: int | None) -> dict[str, int]:
+    """What is said of an engine's limits."""
+    if max_num_batched_tokens is None:
+        return {}
+    return {"max_num_batched_tokens": max_num_batched_tokens}
 
 
 def _layout(given: str | None, tp: int, pp: int, ep: int, dp: int) -> object:
@@ -219,7 +235,8 @@ def _print(found: Estimate, console: Console) -> None:
     sizes = "; ".join(f"{p.engines} × {p.layout} ({p.name})" for p in found.pools)
     title = (
         f"{plan.pools[0].model.name} on {found.gpus} {plan.pools[0].gpu.name}: {sizes}; "
-        f"{point.prompt_tokens:,} / {point.output_tokens:,} tokens, {found.concurrency:,} clients"
+        f"{point.prompt_tokens:,} / {point.output_tokens:,} tokens, "
+        f"{_count(f'{found.concurrency:,}', 'client')}"
     )
     console.print(Panel(_numbers(found), title=title, title_align="left"))
     console.print(_breakdown(found))
@@ -246,11 +263,12 @@ def _numbers(found: Estimate) -> Table:
         ("TTFT", human_seconds(found.ttft_s), first),
         ("TPOT", mean, f"{speed} tokens/s/user"),
         ("output", f"{_rate(found.output_tokens_per_s_per_gpu)} tokens/s/GPU",
-         f"{_rate(found.output_tokens_per_s)} tokens/s on {found.gpus} GPUs"),
+         f"{_rate(found.output_tokens_per_s)} tokens/s on {_count(str(found.gpus), 'GPU')}"),
         ("requests", f"{_rate(found.requests_per_s)} /s", f"{human_seconds(found.e2e_s)} each"),
         ("bottleneck", found.bottleneck, _balance(found)),
     ]  # fmt: skip
-    for row in rows:
+    did = found.speculation
+    for row in [*rows, *(did.cells(_rate) if did else [])]:
         table.add_row(*row)
     return table
 
@@ -284,16 +302,23 @@ def _breakdown(found: Estimate) -> Table:
 def _print_room(pool: PoolUse, console: Console) -> None:
     from sim.units import human_bytes
 
-    r = pool.room
-    held = min(pool.running * r.sequence_bytes, r.kv_bytes)
+    r, running = pool.room, pool.running
+    held = min(running * r.sequence_bytes, r.kv_bytes)
+    shown = f"{running:,.0f}" if running >= 10 else f"{running:.2g}"
     console.print(
-        f"memory of {pool.name}, per GPU: {human_bytes(r.used_bytes(pool.running))} of "
+        f"memory of {pool.name}, per GPU: {human_bytes(r.used_bytes(running))} of "
         f"{human_bytes(r.gpu_bytes)} = {human_bytes(r.weight_bytes)} weights + "
         f"{human_bytes(r.activation_bytes)} activations + {human_bytes(r.reserve_bytes)} reserve + "
-        f"{human_bytes(held)} KV of {pool.running:.4g} sequences; the KV pool of "
-        f"{human_bytes(r.kv_bytes)} holds {r.kv_sequences:,}",
+        f"{human_bytes(held)} KV of {_count(shown, 'sequence')} at the full {r.whole_tokens:,} "
+        f"tokens; the KV pool of {human_bytes(r.kv_bytes)} holds {r.kv_sequences:,} of the mean "
+        f"{r.held_tokens:,} tokens",
         markup=False,
     )
+
+
+def _count(number: str, what: str) -> str:
+    """`1 client`, `2 clients`."""
+    return f"{number} {what}{'' if number == '1' else 's'}"
 
 
 def _print_assumptions(found: Estimate, console: Console) -> None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from sim.fidelity.groups import Group
 
 WORST = 5
+VERDICTS = {True: ("green", ", met"), False: ("red", ", not met"), None: ("", "")}
+"""Of a target: colour of the line, words behind it."""
 LEFT = ("group", "worst rows", "row", "target")
 """Columns of text."""
 
@@ -51,8 +53,11 @@ def validate(
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that play load points.")] = 1,
     min_us: Annotated[
-        float, typer.Option(min=0, help="Of ops, shorter rows are groups of their own.")
-    ] = 20.0,
+        float | None,
+        typer.Option(
+            min=0, help="Of ops, shorter rows are groups of their own.", show_default="20"
+        ),
+    ] = None,
     changes: Set = None,
     json: Json = False,
     html: Annotated[
@@ -79,6 +84,7 @@ def validate(
     from sim.fidelity.kinds import Options
     from sim.fidelity.validate import validate
 
+    shortest_s = _shortest_s(kind, min_us)
     bar = _RowsBar()
     with bar:
         options = Options(
@@ -89,7 +95,7 @@ def validate(
             overrides=tuple(changes or ()),
             progress=bar.rows,
         )
-        comparison = validate(kind, file, options, min_us / 1e6)
+        comparison = validate(kind, file, options, shortest_s)
         groups = summarise(comparison)
         bar.doing("writing")
         _write(comparison, groups, f"{kind}: {file.name}", html, out)
@@ -102,6 +108,31 @@ def validate(
         print_json([g.plain() for g in groups])
     else:
         _print(comparison, groups, out_console())
+    _check_reached(comparison, file)
+
+
+def _shortest_s(kind: str, min_us: float | None) -> float:
+    """Seconds under which kernels are apart; ScenarioError where there are none."""
+    from sim.errors import ScenarioError
+    from sim.fidelity.validate import EVERYTHING, MIN_S, SPLIT
+
+    if min_us is None:
+        return MIN_S
+    if kind not in (SPLIT, EVERYTHING):
+        raise ScenarioError(f"--min-us has no effect on kind '{kind}'; leave it out")
+    return min_us / 1e6
+
+
+def _check_reached(comparison: Comparison, file: Path) -> None:
+    """ScenarioError when nothing could be compared."""
+    from sim.errors import ScenarioError
+    from sim.fidelity.groups import outside
+
+    if (comparison.rows["outside"] == "").any():
+        return
+    counts = outside(comparison)
+    why = max(counts, key=lambda reason: counts[reason]) if counts else "it has none of that GPU"
+    raise ScenarioError(f"no row of '{file}' could be compared: {why}")
 
 
 def _write(
@@ -133,6 +164,7 @@ def _write_text(path: Path, text: str) -> None:
 
 def _print(comparison: Comparison, groups: list[Group], console: Console) -> None:
     """Groups, worst rows, and why rows are outside."""
+    from sim.fidelity.groups import outside
     from sim.fidelity.page import percent
     from sim.fidelity.targets import target_of
 
@@ -140,21 +172,18 @@ def _print(comparison: Comparison, groups: list[Group], console: Console) -> Non
     for g in groups:
         target = target_of(g)
         met = target.met_by(g) if target else None
-        colour = {True: "green", False: "red", None: ""}[met]
+        colour, verdict = VERDICTS[met]
         shares = (percent(g.mape), percent(g.median_ape), percent(g.p90_ape))
         shown.add_row(
             g.group, f"{g.rows:,}", *shares, percent(g.bias, signed=True),
-            f"{g.outside:,}" if g.outside else "", target.text if target else "",
+            f"{g.outside:,}" if g.outside else "", target.text + verdict if target else "",
             style=colour,
         )  # fmt: skip
     console.print(shown)
     _print_worst(comparison, console)
-    reasons: dict[str, int] = {}
-    for g in groups:
-        for why, count in g.reasons.items() if not g.is_total else ():
-            reasons[why] = reasons.get(why, 0) + count
-    for why, count in reasons.items():
-        console.print(f"outside: {count:,} rows: {why}", style="yellow", markup=False)
+    for why, count in outside(comparison).items():
+        rows = "1 row" if count == 1 else f"{count:,} rows"
+        console.print(f"outside: {rows}: {why}", style="yellow", markup=False)
 
 
 def _print_worst(comparison: Comparison, console: Console) -> None:

@@ -16,7 +16,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +130,7 @@ def calibrate(folder: Path, out: Path, options: Options | None = None) -> Outcom
     `GPU.collectives.yaml` for tables of collectives. Nothing is written before all is fitted."""
     options = options or Options()
     work = jobs(folder, options.only)
+    _make(out)
     kernels = [job for job in work if job.table not in IN_TOPOLOGIES]
     machines = _by_machine([job for job in work if job.table in IN_TOPOLOGIES])
     tasks = [_Task(job.path, fit, (job,)) for job in kernels]
@@ -154,6 +155,17 @@ def calibrate(folder: Path, out: Path, options: Options | None = None) -> Outcom
     drawn = tuple(_written(out, m, source, day) for m in made[len(kernels) :])
     notes += [m.left_out for _, m in drawn if m.left_out]
     return Outcome(tuple(written), drawn, tuple(notes))
+
+
+def _make(out: Path) -> None:
+    """The folder, before anything is fitted for it; ScenarioError where it cannot be."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        why = "" if os.access(out, os.W_OK) else "no right to write there"
+    except OSError as problem:
+        why = problem.strerror or str(problem)
+    if why:
+        raise ScenarioError(f"--out '{out}' cannot be written ({why}); name another folder")
 
 
 def _by_machine(work: Sequence[Job]) -> list[tuple[Job, ...]]:
@@ -228,12 +240,18 @@ def _run(tasks: Sequence[_Task], options: Options) -> list[Any]:
 
 @contextmanager
 def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes whose linear algebra has one thread each. They leave Ctrl-C to this one."""
+    """Processes whose linear algebra has one thread each. They leave Ctrl-C to this one, which ends
+    them in the middle of their fits, as it does when one of them fails."""
+    others = set(active_children())
     before = {name: os.environ.get(name) for name in _THREADS}
     os.environ.update(dict.fromkeys(_THREADS, "1"))
     pool = ProcessPoolExecutor(workers, get_context("spawn"), _leave_ctrl_c)
     try:
         yield pool
+    except BaseException:
+        for child in set(active_children()) - others:
+            child.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
         for name, value in before.items():

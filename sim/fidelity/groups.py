@@ -100,6 +100,18 @@ def _group(kind: str, name: str, metric: str, part: pd.DataFrame) -> Group:
     )
 
 
+def outside(comparison: Comparison) -> dict[str, int]:
+    """Why rows are outside → how many. A row of a file may have several times (TTFT and TPOT),
+    which are outside together: it counts once."""
+    rows = comparison.rows[comparison.rows["outside"] != ""]
+    named = zip(rows["group"], rows["metric"], strict=True)
+    of = [group.removesuffix(metric) for group, metric in named]
+    row = ["outside", "kind", "file", "of", "what"]
+    times = rows.assign(of=of).groupby([*row, "metric"], sort=False).size()
+    counts = times.groupby(level=row, sort=False).max().groupby(level="outside", sort=False).sum()
+    return {str(why): int(count) for why, count in counts.items()}
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One compared row."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from pathlib import Path
 
 from sim.catalog.files import names
 from sim.catalog.gpu import Gpu, load_gpu
@@ -30,10 +31,36 @@ def gpu_called(name: str) -> Gpu:
     raise ScenarioError(f"GPU '{name}' is not in the catalog{suggest(plain, known)}")
 
 
+def is_gpu(name: str) -> bool:
+    """Whether `gpu_called` knows it."""
+    try:
+        gpu_called(name)
+    except ScenarioError:
+        return False
+    return True
+
+
+_VERSION = re.compile(r"([A-Za-z]+)-(\d+\.\d+)")
+
+
 def engine_called(name: str) -> str:
     """An engine with its version to the second part: `trtllm-1.3.0rc20` is `trtllm-1.3`."""
-    found = re.match(r"([A-Za-z]+)-(\d+\.\d+)", name.strip())
+    found = _VERSION.match(name.strip())
     return f"{found[1].lower()}-{found[2]}" if found else name.strip().lower()
+
+
+def is_engine(name: str) -> bool:
+    """Whether a name is that of an engine with its version."""
+    return _VERSION.match(name.strip()) is not None
+
+
+def agree(path: Path, option: str, given: str, there: str) -> None:
+    """ScenarioError where an option says something else than the path of the measurements."""
+    if given != there:
+        raise ScenarioError(
+            f"{option} says {given} and the path of '{path}' says {there}; leave {option} out, or "
+            "name another file"
+        )
 
 
 _SUFFIXES = re.compile(r"(instruct|chat|base|hf|it|fp8|fp4|nvfp4|bf16|kv|dynamic|\d{4})$")

@@ -20,6 +20,9 @@ from sim.scenario.simulation import simulate
 
 Floats = NDArray[np.float64]
 
+POOL = "serve"
+"""The pool of the engine."""
+
 
 @dataclass(frozen=True, slots=True)
 class Server:
@@ -68,7 +71,7 @@ def scenario_of(
     """Such a server under a load (as `workload:` of a scenario).
 
     It stands in the catalog's machine of that GPU, or, alone, on an ideal switch. Raises
-    ScenarioError for overrides that are no settings.
+    ScenarioError for overrides that are no settings, or that name another pool.
     """
     machine = machine_with(server.gpu, server.tp)
     tree = {
@@ -77,7 +80,7 @@ def scenario_of(
         "frontend": dict(server.frontend),
         "topology": {"name": machine, "nodes": 1} if machine else f"./{_alone(server.gpu)}",
         "pools": {
-            "serve": {
+            POOL: {
                 "layout": server.layout,
                 "precision": dict(server.precision),
                 "timer": {"calibrated": {"engine_profile": server.profile}},
@@ -85,7 +88,13 @@ def scenario_of(
             }
         },
     }
-    return Scenario.of(tree, overrides, where="the scenario of a measurement")
+    made = Scenario.of(tree, overrides, where="the scenario of a measurement")
+    other = next((name for name in made.settings.pools if name != POOL), None)
+    if other is not None:
+        raise ScenarioError(
+            f"--set pools.{other}: the only pool of a measurement is '{POOL}'; write pools.{POOL}"
+        )
+    return made
 
 
 def work_out(server: Server, scenario: Scenario) -> Plan:
@@ -135,5 +144,5 @@ def play(worked_out: Plan) -> Latencies:
 
 def reason(mistake: ScenarioError) -> str:
     """Why a row cannot be simulated, alike for alike rows: sums and advice are left out."""
-    text = " ".join(str(mistake).split()).removeprefix("pools.serve: ")
+    text = " ".join(str(mistake).split()).removeprefix(f"pools.{POOL}: ")
     return text.split(":")[0] if "does not fit" in text else text.split(";")[0]

@@ -45,6 +45,8 @@ TARGETS = (
     Target("points", r"TTFT", "median_ape", 0.30),
     Target("run", r"mean TTFT", "mape", 0.15),
     Target("run", r"mean (TPOT|latency)", "mape", 0.12),
+    Target("spec", r"sign of the speed-up", "mape", 0.10),
+    Target("spec", r"speed-up$", "mape", 0.15),
 )
 """The first that fits counts. Groups of short rows have none."""
 

@@ -19,6 +19,8 @@ EVERYTHING = "all"
 
 SPLIT = "ops"
 """The kind whose short rows are summarised apart."""
+MIN_S = 20e-6
+"""What counts as short where nothing is said: about a launch and its noise."""
 
 
 def kind_called(name: str) -> Kind:
@@ -32,12 +34,12 @@ def kind_called(name: str) -> Kind:
 
 
 def validate(
-    kind: str, path: Path, options: Options | None = None, min_s: float = 20e-6
+    kind: str, path: Path, options: Options | None = None, min_s: float = MIN_S
 ) -> Comparison:
     """Compare all rows of a file of measurements of a kind, or of all such files of a folder.
 
-    Of kernels, rows under `min_s` go to groups of their own. Raises ScenarioError for an unknown
-    kind, a file that is not of it, or an option without effect.
+    Of kernels, rows under `min_s` go to groups of their own. Raises ScenarioError for an
+    unknown kind, a file that is not of it, or an option without effect.
     """
     given = options or Options()
     if kind == EVERYTHING:
@@ -61,6 +63,8 @@ def validate(
 
 def _everything(folder: Path, options: Options, min_s: float) -> Comparison:
     """Every kind over a folder of measurements."""
+    if not folder.exists():
+        raise ScenarioError(f"there is no folder '{folder}'{near(folder)}")
     if not folder.is_dir():
         raise ScenarioError(f"'{folder}' is not a folder; kind 'all' takes a folder")
     parts = []

@@ -135,8 +135,11 @@ def read_calibration(path: Path) -> Calibration:
             kind: {variant: _fitted(path, kind, variant, entry) for variant, entry in of.items()}
             for kind, of in table["surfaces"].items()
         }
-    except (KeyError, TypeError, AttributeError, ValueError) as problem:
-        raise _none(path, " ".join(str(problem).split())) from problem
+    except KeyError as problem:
+        raise _none(path, f"a variant has no {problem.args[0]}") from problem
+    except (TypeError, AttributeError, ValueError) as problem:
+        what = "surfaces are a mapping of kinds, of variants, of figures, reach and residual"
+        raise _none(path, what) from problem
     gpu, engine, source, fitted = (str(table[name]) for name in HEAD)
     return Calibration(gpu, engine, source, fitted, kinds)
 

@@ -15,6 +15,7 @@ from sim.errors import ScenarioError
 from sim.kvcache.evictions.lru import Lru
 from sim.network.topology import Topology, load_topology
 from sim.perf.memory import Memory, fit
+from sim.perf.routings.uniform import Uniform
 from sim.perf.spread import Spread
 from sim.perf.task import Formats, PriceTask
 from sim.plugins import name_of
@@ -196,7 +197,14 @@ def _check_formats(s: Settings, pools: tuple[PoolPlan, ...]) -> None:
 
 def _check_effect(pool: PoolSettings, model: Model) -> None:
     """Refuse settings that would do nothing."""
-    if pool.precision.experts and not any(isinstance(x.ffn, MoeFfn) for x in model.layer_counts):
+    dense = not any(isinstance(x.ffn, MoeFfn) for x in model.layer_counts)
+    routing = getattr(pool.timer, "routing", Uniform())
+    if dense and routing != Uniform():
+        raise ScenarioError(
+            f"timer.{name_of(pool.timer)}.routing: {name_of(routing)} has no effect, {model.name} "
+            "has no experts; leave it out"
+        )
+    if pool.precision.experts and dense:
         raise ScenarioError(
             f"precision.experts: {pool.precision.experts} has no effect, {model.name} has no "
             "experts; leave it out"

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
+from sim.errors import ScenarioError
+from sim.plugins import name_of
 from sim.scenario.planning import Plan
-from sim.search.point import Point
+from sim.search.point import MAX_NUM_SEQS, Point
 from sim.search.rate_matching import Match
 from sim.search.room import Room
+from sim.search.speculation import Speculated
 
 GUESSES = ("assumed", "extrapolat")
 """Words in a source that is none."""
+EXTRAPOLATED = "extrapolated:"
+MACHINE = "topologies/ has no machine"
+DRAWN = ("gpus_per_pcie_switch", "nodes_per_rack")
+"""Figures of a topology that change its drawing, and where engines are placed, but no time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +82,19 @@ class Estimate:
     handoff_s: float | None = None
     handoff_bytes: float | None = None
     match: Match | None = None
+    speculation: Speculated | None = None
+
+    def __post_init__(self) -> None:
+        """ScenarioError for what is no time: figures of kernels that one may write oneself."""
+        times = {"TTFT": self.ttft_s, "requests/s": self.requests_per_s}
+        if self.point.output_tokens > 1:
+            times |= {"TPOT": self.tpot_s} | self.breakdown
+        for name, value in times.items():
+            if not math.isfinite(value):
+                raise ScenarioError(
+                    f"the estimate comes to {name} = {value}, which is no answer; look at the "
+                    "timer and the figures of its calibrations"
+                )
 
     @property
     def gpus(self) -> int:
@@ -107,9 +128,19 @@ class Estimate:
         return max(p.room.used_bytes(p.running) for p in self.pools)
 
     def assumptions(self) -> list[dict[str, str]]:
-        """What is assumed or extrapolated."""
+        """What is assumed or extrapolated, what weighs most first."""
         rows = self.plan.assumptions()
-        return [r for r in rows if any(w in r["source"] for w in GUESSES)]
+        sources = self.plan.topology.sources.items()
+        rows += [
+            {"what": f"topology {name}", "value": "", "source": text}
+            for name, text in sources
+            if text.startswith(EXTRAPOLATED)
+        ]
+        rows += routing_rows(self.plan)
+        rows += lowered_rows(self.point, self.plan)
+        if self.speculation is not None:
+            rows += self.speculation.assumptions
+        return sorted((r for r in rows if any(w in r["source"] for w in GUESSES)), key=_weight)
 
     def plain(self) -> dict[str, Any]:
         """As `sim estimate --json` prints it; docs/estimate.md says what everything is."""
@@ -145,9 +176,56 @@ class Estimate:
                 "imbalance": self.match.imbalance,
                 "requests_per_s": self.match.requests_per_s,
             }
+        if self.speculation is not None:
+            out["speculation"] = self.speculation.plain()
         return out | {"assumptions": self.assumptions()}
+
+    def rates(self) -> dict[str, float]:
+        """What a design is compared by."""
+        names = ("ttft_s", "tpot_s", "tokens_per_s_per_user", "requests_per_s",
+                 "output_tokens_per_s", "output_tokens_per_s_per_gpu")  # fmt: skip
+        return {name: getattr(self, name) for name in names}
 
 
 def largest(breakdown: dict[str, float]) -> str:
     """The largest part; the prompt where nothing is decoded."""
     return max(breakdown, key=lambda k: breakdown[k]) if breakdown else "prefill"
+
+
+def routing_rows(plan: Plan) -> list[dict[str, str]]:
+    """Routers between several engines that do not spread clients as an estimate does: evenly."""
+    deployment: Any = plan.scenario.settings.deployment
+    if max(len(p.devices) for p in plan.pools) == 1:
+        return []
+    routers = {name: getattr(deployment, name, None) for name in ("router", "decode_router")}
+    return [
+        {
+            "what": f"deployment {name}",
+            "value": name_of(router),
+            "source": "assumed: clients are spread evenly over the engines, as by least_loaded",
+        }
+        for name, router in routers.items()
+        if router is not None and name_of(router) != "least_loaded"
+    ]
+
+
+def lowered_rows(point: Point, plan: Plan) -> list[dict[str, str]]:
+    """Sequences a rank where the token budget is below the default, and nobody says them."""
+    if "max_num_seqs" in point.engine or any(".max_num_seqs" in c for c in point.changes):
+        return []
+    source = f"assumed: as max_num_batched_tokens, which is below the usual {MAX_NUM_SEQS:,}"
+    return [
+        {"what": f"{p.name} max_num_seqs", "value": str(seqs), "source": source}
+        for p in plan.pools
+        if (seqs := p.settings.engine.max_num_seqs) < MAX_NUM_SEQS
+    ]
+
+
+def _weight(row: dict[str, str]) -> int:
+    """The machine first, then what is extrapolated, then what is assumed; the drawing last."""
+    what, source = row["what"], row["source"]
+    if MACHINE in source:
+        return 0
+    if what.removeprefix("topology ") in DRAWN:
+        return 3
+    return 1 if EXTRAPOLATED in source else 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,22 +16,33 @@ from sim.search.schedule import Ints, Schedule
 PREFILL = ("prefills", "prefill_tokens", "prefill_pairs", "prefill_kv_tokens")
 
 
-def columns(schedule: Schedule, caps: tuple[int, ...]) -> dict[str, Ints]:
-    """Columns of `sim.perf.price_list.Shapes` of one rank, each shaped (passes,)."""
+def columns(
+    schedule: Schedule, caps: tuple[int, ...], growth: float = 1.0
+) -> dict[str, NDArray[Any]]:
+    """Columns of `sim.perf.price_list.Shapes` of one rank, each shaped (passes,). A sequence grows
+    by `growth` tokens every time that it decodes."""
     decodes, ages = _members(schedule, None)
     shortest = schedule.load.prompt_tokens + 1
-    out = {"decodes": decodes, "context_tokens": decodes * shortest + ages}
+    out: dict[str, NDArray[Any]] = {
+        "decodes": decodes,
+        "context_tokens": decodes * shortest + _grown(ages, growth),
+    }
     for i in range(MAX_CAPS):
         cap = caps[i] if i < len(caps) else 0
         low = min(shortest, cap)
-        _, grown = _members(schedule, cap - low)
-        out[f"capped_{i + 1}"] = decodes * low + grown
+        _, older = _members(schedule, int((cap - low) / growth))
+        out[f"capped_{i + 1}"] = decodes * low + _grown(older, growth)
     return {k: _at_ticks(schedule, v) for k, v in out.items()} | _prompts(schedule, caps, decodes)
 
 
-def _at_ticks(s: Schedule, by_tick: Ints) -> Ints:
+def _grown(ages: Ints, growth: float) -> NDArray[Any]:
+    """Tokens that sequences of these summed ages have decoded; whole numbers stay so."""
+    return ages if growth == 1.0 else ages * growth
+
+
+def _at_ticks(s: Schedule, by_tick: NDArray[Any]) -> NDArray[Any]:
     """A column by ticks as one by passes; 0 in passes without decodes."""
-    out = np.zeros(s.passes, dtype=np.int64)
+    out = np.zeros(s.passes, dtype=by_tick.dtype)
     out[s.pass_of_tick] = by_tick
     return out
 
@@ -83,7 +95,7 @@ def _prompts(s: Schedule, caps: tuple[int, ...], decodes: Ints) -> dict[str, Int
     return out | {"sampled": _at_ticks(s, decodes) + ending}
 
 
-def side_by_side(ranks: Sequence[dict[str, Ints] | None]) -> Shapes:
+def side_by_side(ranks: Sequence[dict[str, NDArray[Any]] | None]) -> Shapes:
     """The columns of ranks that step together, shaped (passes, ranks), as long as the shortest;
     None is a rank with nothing to do."""
     busy = [r for r in ranks if r is not None]

@@ -25,8 +25,9 @@ class Design:
 
 
 def design(point: Point) -> Design:
-    """The plan and timers of a point."""
-    return _design(_Key(replace(point, concurrency=1, prompt_tokens=1, output_tokens=2)))
+    """The plan and timers of a point, without speculation."""
+    bare = replace(point, concurrency=1, prompt_tokens=1, output_tokens=2, speculation=None)
+    return _design(_Key(bare))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,8 @@ def _check(pool: PoolPlan) -> None:
         )
 
 
-def rules_of(pool: PoolPlan, places: int) -> Rules:
-    """What a rank of a pool may do."""
+def rules_of(pool: PoolPlan, places: int, decode_tokens: int = 1) -> Rules:
+    """What a rank of a pool may do, with so many tokens of a sequence in a pass that decodes it."""
     engine = pool.settings.engine
-    return Rules(engine.max_num_batched_tokens, places, engine.batcher.mixed, pool.spread.stages)
+    mixed, stages = engine.batcher.mixed, pool.spread.stages
+    return Rules(engine.max_num_batched_tokens, places, mixed, stages, decode_tokens)

@@ -8,18 +8,26 @@ requests) or `sim.search.stations` (prefill and decode apart) say what a closed 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from sim.search.aggregated import aggregated
 from sim.search.answer import Estimate
 from sim.search.design import design
 from sim.search.disaggregated import disaggregated
 from sim.search.point import Point
+from sim.search.speculation import NOTHING, read_draft
 
 
 def estimate(point: Point) -> Estimate:
-    """The answer for one point; ScenarioError for what cannot be served."""
-    made = design(point)
-    return aggregated(point, made) if point.split is None else disaggregated(point, made)
+    """The answer for one point, with speculation beside the same without; ScenarioError for what
+    cannot be served."""
+    made, serve = design(point), aggregated if point.split is None else disaggregated
+    plain = serve(replace(point, speculation=None), made)
+    if point.speculation is None:
+        return plain
+    found = plain if read_draft(point) is None else serve(point, made)
+    did = replace(found.speculation or NOTHING, without=plain.rates())
+    return replace(found, point=point, speculation=did)
 
 
 def estimate_many(points: Iterable[Point]) -> list[Estimate]:

@@ -13,6 +13,7 @@ MAX_NUM_SEQS = 1024
 """vLLM's defaults of the API server on GPUs with 70 GiB or more (vLLM 0.24, `arg_utils.py`)."""
 REACHED = {"pools", "topology", "deployment", "placement"}
 """What a change may reach; an estimate has no use for the rest of a scenario."""
+MOST_CLIENTS = 1_000_000_000
 FREE = 1
 """Engines that are planned where their number is to be found."""
 
@@ -50,12 +51,24 @@ class Point:
     """When left out, as many as the engines need."""
     changes: tuple[str, ...] = ()
     """`path=value`, as `sim run --set`."""
+    speculation: object = None
+    """Who drafts for the engines that decode: a name of `perf/drafts/`, or its settings."""
 
     def __post_init__(self) -> None:
         for name in ("prompt_tokens", "output_tokens", "concurrency"):
             if getattr(self, name) < 1:
                 raise ScenarioError(f"{name} is {getattr(self, name)}; write 1 or more")
+        if self.concurrency > MOST_CLIENTS:
+            raise ScenarioError(
+                f"--concurrency is {self.concurrency:,}; write at most {MOST_CLIENTS:,}: whoever "
+                "does not run only waits"
+            )
         for change in self.changes:
+            if "=" not in change:
+                raise ScenarioError(
+                    f"--set {change!r} is not of the form PATH=VALUE; write for example "
+                    "--set pools.serve.engines=4"
+                )
             head = change.split(".")[0].split("=")[0].strip()
             if head not in REACHED:
                 raise ScenarioError(

@@ -7,12 +7,15 @@ from numpy.typing import NDArray
 
 from sim.perf.price_list import Array, Shapes
 from sim.perf.shape import MAX_CAPS
+from sim.perf.speculation.price import SpeculativeTimer
 from sim.perf.step_timer import TableTimer
 
 Numbers = NDArray[np.int64]
+AnyTimer = TableTimer | SpeculativeTimer
+"""What prices whole passes."""
 
 
-def decode_shapes(timer: TableTimer, batch: Numbers, context: Array, ranks: int = 1) -> Shapes:
+def decode_shapes(timer: AnyTimer, batch: Numbers, context: Array, ranks: int = 1) -> Shapes:
     """Steps in which each of `ranks` ranks decodes `batch` sequences of `context` tokens each."""
     n = np.broadcast_to(np.asarray(batch, dtype=np.int64)[:, None], (len(batch), ranks))
     none = np.zeros_like(n)
@@ -27,6 +30,6 @@ def decode_shapes(timer: TableTimer, batch: Numbers, context: Array, ranks: int 
     )
 
 
-def decode_seconds(timer: TableTimer, batch: Numbers, context: Array, ranks: int = 1) -> Array:
+def decode_seconds(timer: AnyTimer, batch: Numbers, context: Array, ranks: int = 1) -> Array:
     """Seconds of each such step, shaped as `batch`. In a pipeline: of a pass through all stages."""
     return timer.seconds(decode_shapes(timer, batch, context, ranks))

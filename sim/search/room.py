@@ -25,6 +25,10 @@ class Room:
     kv_sequences: int
     """Sequences of mean length that the KV pool holds: over time, those that run have every age."""
     max_num_seqs: int
+    whole_tokens: int
+    """Full length of a sequence."""
+    held_tokens: int
+    """Length at which `kv_sequences` are counted."""
 
     @property
     def places(self) -> int:
@@ -37,9 +41,10 @@ class Room:
         return self.weight_bytes + self.activation_bytes + self.reserve_bytes + kv
 
 
-def room(pool: PoolPlan, prompt_tokens: int, output_tokens: int) -> Room:
-    """For sequences that come with `prompt_tokens` and leave with `output_tokens` more. Raises
-    ScenarioError, with the arithmetic, when not one of them can be served."""
+def room(pool: PoolPlan, prompt_tokens: int, output_tokens: int, ahead_tokens: int = 0) -> Room:
+    """For sequences that come with `prompt_tokens` and leave with `output_tokens` more, and that
+    have room for `ahead_tokens` drafts. Raises ScenarioError, with the arithmetic, when not one of
+    them can be served."""
     whole = prompt_tokens + output_tokens
     if whole > pool.context_tokens:
         raise ScenarioError(
@@ -47,14 +52,14 @@ def room(pool: PoolPlan, prompt_tokens: int, output_tokens: int) -> Room:
             f"{pool.context_tokens:,} tokens in pool '{pool.name}'; write shorter --isl and --osl"
         )
     memory, engine = pool.memory, pool.settings.engine
-    most = _units(pool, whole)
+    most = _units(pool, whole + ahead_tokens)
     if most > memory.units:
         raise ScenarioError(
             f"a sequence of {whole:,} tokens needs {human_bytes(most * memory.unit_bytes)} of KV "
             f"cache per GPU and pool '{pool.name}' has {human_bytes(memory.kv_bytes)} left; use "
             "more GPUs per engine, a smaller --kv or shorter lengths"
         )
-    held = prompt_tokens + output_tokens // 2
+    held = prompt_tokens + output_tokens // 2 + ahead_tokens
     if name_of(engine.preemption) == "none":
         held = pool.context_tokens  # reserved on admission: no length is declared
     return Room(
@@ -66,6 +71,8 @@ def room(pool: PoolPlan, prompt_tokens: int, output_tokens: int) -> Room:
         sequence_bytes=most * memory.unit_bytes,
         kv_sequences=max(1, memory.units // _units(pool, held)),
         max_num_seqs=engine.max_num_seqs,
+        whole_tokens=whole,
+        held_tokens=held,
     )
 
 

@@ -21,9 +21,18 @@ from heapq import heappop, heappush
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.errors import ScenarioError
+
 Ints = NDArray[np.int64]
 
 NOT_YET = -1
+MOST_PASSES = 2**22
+MOST_CHUNKS = 2**21
+"""Of a schedule: a few seconds, and about 2 GB when it is priced."""
+TOO_LONG = (
+    "so many passes are not worked out: write a shorter --isl or --osl, a lower --concurrency or "
+    "a higher --max-num-batched-tokens"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +57,8 @@ class Rules:
     """Decodes ride along with prompts."""
     slots: int = 1
     """Passes in flight."""
+    decode_tokens: int = 1
+    """Tokens of the budget that a decoding sequence takes: with speculation its drafts too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +93,13 @@ class Schedule:
 
 
 def play_passes(load: Load, rules: Rules, rounds: int) -> Schedule:
-    """The schedule until `rounds` requests per client have ended. All clients ask at the start."""
+    """The schedule until `rounds` requests per client have ended. All clients ask at the start.
+    Raises ScenarioError where that takes too long."""
     line = _Line(load, rules)
     while line.ended < rounds * load.clients:
         line.run_pass()
+        if line.at > MOST_PASSES or len(line.chunks) > MOST_CHUNKS:
+            raise ScenarioError(TOO_LONG)
     return line.schedule()
 
 
@@ -150,7 +164,7 @@ class _Line:
     def _prefill(self, slot: int) -> bool:
         """Hand out the token budget; whether some prompt got of it."""
         mixed, whole = self.rules.mixed, self.load.prompt_tokens
-        budget = self.rules.budget_tokens - (self.decoding[slot] if mixed else 0)
+        budget = self.rules.budget_tokens - (self._decode_tokens(slot) if mixed else 0)
         given = False
         if self.begun is not None and budget > 0:
             given, budget = True, self._chunk(self.begun, slot, budget)
@@ -164,6 +178,9 @@ class _Line:
             self.running += 1
             budget = self._chunk(self.waiting.popleft(), slot, budget)
         return given
+
+    def _decode_tokens(self, slot: int) -> int:
+        return self.decoding[slot] * self.rules.decode_tokens
 
     def _chunk(self, number: int, slot: int, budget: int) -> int:
         """Compute tokens of a prompt; what is left of the budget."""

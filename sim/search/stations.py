@@ -23,7 +23,7 @@ import numpy as np
 
 from sim.perf.price_list import Array
 from sim.perf.step_timer import TableTimer
-from sim.search.pricing import decode_seconds
+from sim.search.pricing import AnyTimer, decode_seconds
 from sim.search.rate_matching import Match, Side
 from sim.search.schedule import Load, Rules
 from sim.search.steady import stages_of, steady
@@ -109,7 +109,7 @@ class Decode:
 
 
 def decode_station(
-    timer: TableTimer, prompt_tokens: int, output_tokens: int, most: int, ranks: int
+    timer: AnyTimer, prompt_tokens: int, output_tokens: int, most: int, ranks: int
 ) -> Decode:
     """One decode engine with up to `most` sequences on a rank, of the mean context."""
     slots = timer.stages

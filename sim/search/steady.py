@@ -13,6 +13,10 @@ of pass a:
 
 the last by Little's law, as no client ever pauses. The first rounds, in which all clients begin at
 once, are left out.
+
+Clients beyond those that run change no pass, they only wait: with p places on a rank a pass is the
+same for every c ≥ p (every place that is left is taken at once). So no more than `PLAYED` per place
+are followed, and the others add their part of a round to everybody's TTFT.
 """
 
 from __future__ import annotations
@@ -24,15 +28,21 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.errors import ScenarioError
 from sim.perf.price_list import Array, HostTables, Shapes
+from sim.perf.speculation.price import SpeculativeTimer
 from sim.perf.step_timer import TableTimer
 from sim.search.columns import columns, decoding, side_by_side, without_prompts
-from sim.search.schedule import NOT_YET, Load, Rules, Schedule, play_passes
+from sim.search.pricing import AnyTimer
+from sim.search.schedule import NOT_YET, Ints, Load, Rules, Schedule, play_passes
+from sim.search.sparse import at_all, handed_over, priced_passes
 
 SETTLED = 3
 """Rounds per client after which the order of prompts has settled (checked against played runs)."""
 COUNTED = 2
 """Rounds that count."""
+PLAYED = 2
+"""Clients that are followed, for every place (of every slot)."""
 CAUSES = ("linear", "attention", "experts", "collective", "host", "rank_wait")
 
 
@@ -52,17 +62,28 @@ class Steady:
     between stages."""
 
 
-def steady(timer: TableTimer, loads: Sequence[Load], rules: Rules) -> Steady:
+def steady(timer: AnyTimer, loads: Sequence[Load], rules: Rules, growth: float = 1.0) -> Steady:
     """The steady state of one engine; `loads` by rank, all alike but for the number of clients.
-    Ranks without a client run empty passes."""
-    schedules = [_schedule(load, rules) for load in loads if load.clients]
-    known = {id(s): columns(s, timer.caps) for s in schedules}
+    Ranks without a client run empty passes. With speculation a decode is a verify step, and a
+    sequence grows by `growth` tokens in each. ScenarioError for steps that take no finite time."""
+    most = PLAYED * rules.places * rules.slots
+    played = [replace(load, clients=min(load.clients, most)) for load in loads]
+    schedules = [_schedule(load, rules) for load in played if load.clients]
+    known = {id(s): columns(s, timer.caps, growth) for s in schedules}
+    kept = priced_passes(list(known.values()), len(loads), rules.slots)
+    priced = {key: {k: v[kept] for k, v in of.items()} for key, of in known.items()}
     idle = [None] * (len(loads) - len(schedules))
-    shapes = side_by_side([*(known[id(s)] for s in schedules), *idle])
-    seconds = [t.seconds(shapes) for t in stages_of(timer)]
+    shapes = side_by_side([*(priced[id(s)] for s in schedules), *idle])
+    seconds = [at_all(kept, t.seconds(shapes)) for t in stages_of(timer)]
     ends = _ends(seconds, rules.slots)
+    if not 0.0 < float(ends[-1]) < np.inf:
+        raise ScenarioError(
+            f"{len(ends):,} steps come to {ends[-1]} s, which is no time; look at the timer and "
+            "the figures of its calibrations"
+        )
     busiest = max(schedules, key=lambda s: s.load.clients)
-    return _measured(timer, busiest, shapes, ends)
+    clients = max(load.clients for load in loads)
+    return _measured(timer, busiest, clients, shapes, kept, ends)
 
 
 @lru_cache(maxsize=64)
@@ -70,8 +91,10 @@ def _schedule(load: Load, rules: Rules) -> Schedule:
     return play_passes(load, rules, SETTLED + COUNTED)
 
 
-def stages_of(timer: TableTimer) -> list[TableTimer]:
+def stages_of(timer: AnyTimer) -> list[TableTimer] | list[SpeculativeTimer]:
     """A timer for each pipeline stage; the host adds to the first."""
+    if isinstance(timer, SpeculativeTimer):
+        return [timer]
     if timer.stages == 1:
         return [timer]
     idle = HostTables.constant(0.0, len(timer.host.exposed) - 1)
@@ -96,37 +119,52 @@ def _ends(seconds: list[Array], slots: int) -> Array:
     return np.array(out[slots:])
 
 
-def _measured(timer: TableTimer, s: Schedule, shapes: Shapes, ends: Array) -> Steady:
-    """Means over the counted rounds."""
+def _measured(
+    timer: AnyTimer, s: Schedule, clients: int, shapes: Shapes, kept: Ints, ends: Array
+) -> Steady:
+    """Means over the counted rounds, with `clients` on the rank of schedule `s`; `shapes` are those
+    of the passes `kept`."""
     passes, c, more = len(ends), s.load.clients, s.load.output_tokens - 1
     counted = np.arange(SETTLED * c, (SETTLED + COUNTED) * c)
     last = s.last
     counted = counted[last[counted] < passes]
     asked = np.where(s.asks == NOT_YET, 0.0, ends[np.minimum(s.asks, passes - 1)])
-    waited = ends[np.minimum(s.first, passes - 1)] - asked
+    begun = ends[np.minimum(s.first, passes - 1)]
+    ttft = float((begun - asked)[counted].mean())
     tpot, weights = np.nan, np.zeros(passes)
     if more:
         spans = ends[last[counted]] - ends[s.first[counted]]
         tpot = float(spans.mean()) / more
         weights = decoding(s, counted)[:passes] / (more * len(counted))
-    present = shapes["decodes"].sum(axis=1)
+    weights = handed_over(kept, weights)
+    round_s = ttft + (more * tpot if more else 0.0)
     return Steady(
-        ttft_s=float(waited[counted].mean()),
+        ttft_s=ttft + (clients - c) / c * round_s,
         tpot_s=tpot,
-        first_ttft_s=float(waited[:c].mean()),
-        decodes=float((weights * present).sum()),
+        first_ttft_s=_first(begun, clients, round_s / c),
+        decodes=float((weights * shapes["decodes"].sum(axis=1)).sum()),
         causes=_causes(timer, shapes, weights, tpot) if more else {},
     )
 
 
+def _first(begun: Array, clients: int, gap_s: float) -> float:
+    """Mean TTFT of so many who ask at the start, from the first tokens of all who were followed, in
+    order; those behind them follow by one every `gap_s`."""
+    there = begun[:clients]
+    behind = clients - len(there)
+    waited = behind * float(there[-1]) + gap_s * behind * (behind + 1) / 2
+    return (float(there.sum()) + waited) / clients
+
+
 def _causes(
-    timer: TableTimer, shapes: Shapes, weights: NDArray[np.float64], tpot_s: float
+    timer: AnyTimer, shapes: Shapes, weights: NDArray[np.float64], tpot_s: float
 ) -> dict[str, float]:
     """`tpot_s` by cause: what the passes that count take without prompts, and what is more."""
     held = np.flatnonzero(weights)
     weights, shapes = weights[held], {k: v[held] for k, v in shapes.items()}
     alone = timer.breakdown(without_prompts(shapes))
-    out = {name: float((weights * alone[f"{name}_s"].mean(axis=1)).sum()) for name in CAUSES}
+    names = [*CAUSES, *(["draft"] if "draft_s" in alone else [])]
+    out = {name: float((weights * alone[f"{name}_s"].mean(axis=1)).sum()) for name in names}
     in_stages = tpot_s if timer.stages == 1 else float((weights * timer.seconds(shapes)).sum())
     out["prefill"] = max(0.0, in_stages - sum(out.values()))
     out["pipeline"] = tpot_s - in_stages

@@ -100,6 +100,7 @@ def test_the_packaged_calibrations_are_replaced_only_by_their_full_name(
         (("--measure", "--engine", "x"), "--engine is known with --measure"),
         ((".", "--date", "yesterday"), "--date is 'yesterday'; write it as"),
         ((".", "--out", "small.yaml"), "--out 'small.yaml' is a file"),
+        ((".", "--out", "small.yaml/mine"), "--out 'small.yaml/mine' cannot be written"),
     ],
 )
 def test_mistakes_are_one_sentence(

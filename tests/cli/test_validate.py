@@ -28,7 +28,21 @@ def test_groups_are_printed_with_worst_rows_and_what_is_outside(desk: Desk, poin
     assert said.code == 0
     assert "h100 vllm llama-3.1-8b fp8 TP1 TPOT" in said.out
     assert "worst rows" in said.out
-    assert "outside: 2 rows: model 'acme/x' is not in the catalog" in " ".join(said.out.split())
+    assert "outside: 1 row: model 'acme/x' is not in the catalog" in " ".join(said.out.split())
+
+
+def test_a_target_is_said_to_be_met_or_not(desk: Desk, points: Path) -> None:
+    said = " ".join(desk.sim("validate", "points", points).out.split())
+    assert "MAPE ≤ 10 %, not met" in said or "MAPE ≤ 10 %, met" in said
+
+
+def test_a_file_of_which_nothing_could_be_compared_is_a_mistake(desk: Desk) -> None:
+    path = desk.folder / "silicon_points_far.csv"
+    pd.DataFrame([ROW | {"model_path": "acme/x"}] * 2).to_csv(path, index=False)
+    said = desk.sim("validate", "points", path, "--json")
+    assert said.code == 2
+    assert json.loads(said.out)[0]["outside"] == 2
+    assert "could be compared: model 'acme/x' is not in the catalog" in said.err
 
 
 def test_json_is_a_list_of_groups_and_nothing_else(desk: Desk, points: Path) -> None:
@@ -68,6 +82,10 @@ def test_a_setting_of_the_played_scenario_can_be_changed(desk: Desk, points: Pat
         (
             ("validate", "points", "silicon_points_mine.csv", "--set", "pools.serve.engines=many"),
             "the scenario of a measurement: 'pools.serve.engines' is 'many'",
+        ),
+        (
+            ("validate", "points", "silicon_points_mine.csv", "--min-us", "5"),
+            "--min-us has no effect on kind 'points'",
         ),
         (("validate", "all", "empty"), "no measurements that are known"),
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from dataclasses import replace
 from datetime import date
 from itertools import product
@@ -15,7 +17,7 @@ from lab.tables import H100, gemm_table, mla_table, ops
 from sim.catalog.gpu import load_gpu
 from sim.errors import ScenarioError
 from sim.fidelity.bench import shapes as grid
-from sim.fidelity.calibrate import Options, calibrate
+from sim.fidelity.calibrate import Options, _pool, calibrate
 from sim.fidelity.measure_gpu import measure_gpu
 from sim.fidelity.ops_folder import Only, jobs
 from sim.perf.calibration import (
@@ -79,6 +81,18 @@ def test_the_same_tables_give_the_same_bytes_with_one_process_or_two(tmp_path: P
     )
     assert len(first) == 2
     assert first == second
+
+
+def test_ctrl_c_does_not_wait_for_fits_that_are_under_way() -> None:
+    def stopped() -> None:
+        with _pool(1) as pool:
+            pool.submit(time.sleep, 60)
+            raise KeyboardInterrupt
+
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    assert time.monotonic() - begun < 10
 
 
 def test_nothing_is_replaced_when_a_table_cannot_be_fitted(tmp_path: Path) -> None:
@@ -277,3 +291,38 @@ def test_a_file_that_is_no_calibration_is_named(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(ScenarioError, match=r"x\.yaml is no calibration"):
             read_calibration(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("compute: 0.5", "compute: 0", "gemm bf16: compute is 0; it must be more than 0"),
+        ("compute: 0.5", "compute: .nan", "compute is nan; it must be a finite number"),
+        ("compute: 0.5", "compute: half", "compute is 'half'; it must be a finite number"),
+        ("compute: 0.5", "compute: [0.5]", "it must be a number"),
+        ("compute: 0.5", "compute: 0.5, floor_s: -1.0e-6", "floor_s is -1e-06; it must be 0 or"),
+        ("compute: 0.5", "compute: 0.5, splits: []", "splits is empty; it must be a list"),
+        ("compute: 0.5", "compute: 0.5, tiles: [[64, .inf]]", "it must be a finite number"),
+        ("compute: 0.5", "compuet: 0.5", "has no figure 'compuet'; did you mean 'compute'"),
+        ("gpu: h100", "", "is no calibration \\(it has no gpu\\)"),
+        ("gpu: h100", "gpu: h200", "says gpu: h200 and engine: mine-1.0; name its folder"),
+        ("", None, "is no calibration \\(it is empty\\)"),
+    ],
+)
+def test_a_figure_that_is_none_is_named(
+    tmp_path: Path, old: str, new: str | None, said: str
+) -> None:
+    path = tmp_path / "h100" / "mine-1.0.yaml"
+    path.parent.mkdir()
+    text = (
+        "gpu: h100\nengine: mine-1.0\nsource: me\nfitted: 2026-01-31\n"
+        "surfaces: {gemm: {bf16: {figures: {compute: 0.5}, reach: {m: [1, 9]}}}}\n"
+    )
+    path.write_text(text)
+    found = load_calibration("h100", "mine-1.0", folder=tmp_path)
+    assert found is not None
+    assert found.fitted == "2026-01-31"
+    path.write_text("" if new is None else text.replace(old, new))
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(ScenarioError, match=said):
+        load_calibration("h100", "mine-1.0", folder=tmp_path)

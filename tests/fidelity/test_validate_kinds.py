@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from joblib import parallel_config
+from lab.measurements import points, served, table
 
 from sim.catalog.gpu import Gpu
 from sim.errors import ScenarioError
@@ -18,6 +18,7 @@ from sim.fidelity.groups import summarise
 from sim.fidelity.hardware import engine_called, gpu_called, machine_with, model_called
 from sim.fidelity.harness import Point
 from sim.fidelity.kinds import Options, ops
+from sim.fidelity.ops_tables import TABLES
 from sim.fidelity.pricing import Priced
 from sim.fidelity.serving import Server, play, scenario_of, work_out
 from sim.fidelity.tables import spread
@@ -29,19 +30,6 @@ needs_data = pytest.mark.skipif(
     not (DATA / "e2e_serving").is_dir(),
     reason="the recorded measurements are not in ../shared/data",
 )
-
-POINT = {
-    "system": "h100_sxm", "backend": "vllm", "model_path": "meta-llama/Llama-3.1-8B-Instruct",
-    "precision": "fp8", "isl": 256, "osl": 16, "tp_size": 1, "concurrency": 4.0,
-    "silicon_ttft_ms": 20.0, "silicon_tpot_ms": 5.0, "source": "inferencex",
-}  # fmt: skip
-
-
-def points(folder: Path, *changes: dict[str, Any]) -> Path:
-    path = folder / "silicon_points_mine.csv"
-    pd.DataFrame([POINT | c for c in changes]).to_csv(path, index=False)
-    return path
-
 
 # --- names -------------------------------------------------------------------------------------
 
@@ -145,7 +133,7 @@ def test_a_missing_or_misspelt_column_is_named(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match=r"'concurrency'.*did you mean 'concurency'"):
         validate("points", path)
     path.write_text(points(tmp_path, {}).read_text().replace(",256,", ",many,"))
-    with pytest.raises(ScenarioError, match="line 2, column isl: 'many' is not a number"):
+    with pytest.raises(ScenarioError, match="line 2, column isl: 'many' is not a whole number"):
         validate("points", path)
     with pytest.raises(ScenarioError, match="there is no file"):
         validate("points", tmp_path / "none.csv")
@@ -231,14 +219,6 @@ def doubling(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ops, "plugins", Shelf())
 
 
-def table(folder: Path, name: str = "gemm.csv", **columns: Any) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    plain = {"gemm_dtype": "bfloat16", "m": [1, 1, 2, 4], "n": [64, 64, 64, 4096], "k": 64,
-             "latency": [0.1, 0.3, 0.01, 1.0]}  # fmt: skip
-    pd.DataFrame(plain | columns).to_csv(folder / name, index=False)
-    return folder / name
-
-
 @pytest.mark.usefixtures("doubling")
 def test_tables_know_gpu_and_engine_from_their_folders_and_repeated_shapes_are_averaged(
     tmp_path: Path,
@@ -269,7 +249,7 @@ def test_a_table_of_another_name_is_known_by_its_columns_with_gpu_and_engine_giv
 def test_every_row_of_a_table_that_no_model_predicts_is_outside(tmp_path: Path) -> None:
     folder = tmp_path / "h100_sxm" / "vllm-0.24.0"
     table(folder)
-    columns = dict.fromkeys(ops.TABLES["moe"], 1) | {"moe_dtype": "fp8", "distribution": "even"}
+    columns = dict.fromkeys(TABLES["moe"], 1) | {"moe_dtype": "fp8", "distribution": "even"}
     pd.DataFrame([columns | {"latency": 1.0}]).to_csv(folder / "moe.csv", index=False)
     groups = {g.group: g for g in summarise(validate("ops", tmp_path))}
     assert groups["h100 vllm-0.24 moe"].reasons == {"no model predicts a table 'moe'": 1}
@@ -277,7 +257,7 @@ def test_every_row_of_a_table_that_no_model_predicts_is_outside(tmp_path: Path) 
 
 
 def test_dispatch_and_combine_are_timed_together(tmp_path: Path) -> None:
-    columns = dict.fromkeys(ops.TABLES["deepep_normal"], 8) | {"system": "h100_sxm"}
+    columns = dict.fromkeys(TABLES["deepep_normal"], 8) | {"system": "h100_sxm"}
     times = {"dispatch_transmit_us": 30, "dispatch_notify_us": 5, "combine_transmit_us": 50}
     path = tmp_path / "deepep_normal.csv"
     pd.DataFrame([columns | times | {"combine_notify_us": 0}]).to_csv(path, index=False)
@@ -285,19 +265,6 @@ def test_dispatch_and_combine_are_timed_together(tmp_path: Path) -> None:
 
 
 # --- run ---------------------------------------------------------------------------------------
-
-
-def served(folder: Path, **arguments: Any) -> Path:
-    """A run of two requests of which the second repeats the first."""
-    folder = folder / "mine_rtxpro6000_tp1"
-    folder.mkdir()
-    engine = {"model": "meta-llama/Llama-3.1-8B", "max_num_seqs": 8, "max_num_batched_tokens": 4096}
-    (folder / "engine.json").write_text(json.dumps({"engine_kwargs": engine | arguments}))
-    asked = {"input_tokens": 3200, "output_tokens": 3, "prefix_blocks": list(range(200))}
-    lines = [json.dumps({"arrival_s": t} | asked) for t in (0.0, 5.0)]
-    (folder / "workload.jsonl").write_text("\n".join(lines) + "\n")
-    (folder / "requests.csv").write_text("ttft_ms,tpot_ms,e2e_ms\n50,12,74\n20,12,44\n")
-    return folder
 
 
 def test_a_run_is_replayed_with_its_prefixes_and_every_latency_compared(tmp_path: Path) -> None:

@@ -20,52 +20,25 @@ from sim.catalog.gpu import Gpu
 from sim.errors import ScenarioError, suggest
 from sim.fidelity.comparison import Comparison
 from sim.fidelity.fits import Fit, Prediction
-from sim.fidelity.hardware import engine_called, gpu_called
+from sim.fidelity.hardware import agree, engine_called, gpu_called, is_engine, is_gpu
 from sim.fidelity.kinds import Options
+from sim.fidelity.ops_tables import IN_TOPOLOGIES, SUMS, TABLES, is_word
 from sim.fidelity.serving import reason
-from sim.fidelity.tables import read_table, require, require_numbers, spread
-from sim.perf.calibration import load_calibration
+from sim.fidelity.tables import (
+    read_table,
+    require,
+    require_numbers,
+    require_times,
+    require_whole,
+    spread,
+)
+from sim.perf.calibration import calibration_names, load_calibration
 
 FITS = "sim.fidelity.fits"
 LATENCY = "latency"
 
-_HEADS = ("num_heads", "batch_size", "isl")
-_GROUPED = (*_HEADS, "num_key_value_heads", "head_dim", "attn_dtype", "kv_cache_dtype")
-_MLA = (*_HEADS, "mla_dtype", "kv_cache_dtype", "step", "kernel_source")
-_DEEPEP = ("node_num", "hidden_size", "num_token", "num_topk", "num_experts")
-
-TABLES: dict[str, tuple[str, ...]] = {
-    "gemm": ("gemm_dtype", "m", "n", "k"),
-    "moe": ("moe_dtype", "num_tokens", "hidden_size", "inter_size", "topk", "num_experts",
-            "moe_tp_size", "moe_ep_size", "distribution"),
-    "context_attention": _GROUPED,
-    "generation_attention": (*_GROUPED, "step"),
-    "mla_context_module": (*_MLA, "gemm_type"),
-    "mla_generation_module": (*_MLA, "gemm_type"),
-    "context_mla": _MLA,
-    "generation_mla": _MLA,
-    "nccl": ("system", "op_name", "nccl_dtype", "num_gpus", "message_size"),
-    "custom_allreduce": ("system", "framework", "kernel_source", "allreduce_dtype", "num_gpus",
-                         "message_size"),
-    "deepep_low_latency": ("system", *_DEEPEP, "dispatch_avg_t_us", "combine_avg_t_us"),
-    "deepep_normal": ("system", *_DEEPEP, "dispatch_sms", "dispatch_transmit_us",
-                      "dispatch_notify_us", "combine_transmit_us", "combine_notify_us"),
-}  # fmt: skip
-"""Columns that each table must have, beside `latency`."""
-
-SUMS: dict[str, tuple[str, ...]] = {
-    "deepep_low_latency": ("dispatch_avg_t_us", "combine_avg_t_us"),
-    "deepep_normal": ("dispatch_transmit_us", "dispatch_notify_us", "combine_transmit_us",
-                      "combine_notify_us"),
-}  # fmt: skip
-"""Tables whose latency is the sum of these columns, in microseconds."""
-
-IN_TOPOLOGIES = frozenset({"nccl", "custom_allreduce"})
-"""Tables whose fitted figures are in the machines of `topologies/`, not in a calibration."""
-
-WORDS = frozenset({"kernel_source", "model", "architecture", "system", "framework", "distribution",
-                   "collected_with", "nccl_dir", "op_name"})  # fmt: skip
-"""Columns of text, beside those that end in `dtype` and `gemm_type`."""
+STEP = "step"
+"""The whole number that may be 0: tokens that are there before."""
 
 
 class Ops:
@@ -84,6 +57,7 @@ class Ops:
         name = _table_called(path, table)
         table = _checked(path, table, name)
         table = table.iloc[spread(len(table), options.limit)].reset_index(drop=True)
+        _check_options(path, table, options)
         parts = [
             _compared(path, name, part.reset_index(drop=True), system, engine)
             for system, engine, part in _places(path, table, options)
@@ -124,16 +98,32 @@ def _checked(path: Path, table: pd.DataFrame, name: str) -> pd.DataFrame:
         require_numbers(path, table, sums)
         table = table.assign(**{LATENCY: table[list(sums)].sum(axis=1) / 1e3})
     require(path, table, (LATENCY,), f"a table '{name}'")
-    require_numbers(path, table, [c for c in (*TABLES[name], LATENCY) if not _is_word(c)])
-    short = np.flatnonzero(table[LATENCY].to_numpy(dtype=float) <= 0)
-    if len(short):
-        raise ScenarioError(f"'{path}', line {short[0] + 2}: a latency of 0 or less is none")
+    require_times(path, table, (LATENCY,))
+    whole = [c for c in TABLES[name] if not is_word(c) and c not in (*sums, STEP)]
+    require_whole(path, table, whole)
+    require_whole(path, table, [c for c in TABLES[name] if c == STEP], least=0)
     keys = [c for c in table.columns if c != LATENCY and not c.endswith(("_gbps", "_us"))]
     return table.groupby(keys, sort=False, dropna=False)[LATENCY].mean().reset_index()
 
 
-def _is_word(column: str) -> bool:
-    return column in WORDS or column.endswith(("dtype", "gemm_type"))
+def _check_options(path: Path, table: pd.DataFrame, options: Options) -> None:
+    """Refuse an engine without figures, and options against which the path or the rows speak."""
+    folder = path.resolve().parent
+    if options.engine is not None:
+        known = {name.split("/")[1] for name in calibration_names()}
+        given = engine_called(options.engine)
+        if "system" in table:
+            raise ScenarioError(
+                f"--engine has no effect on '{path}', whose rows name their own; leave it out"
+            )
+        if is_engine(folder.name):
+            agree(path, "--engine", given, engine_called(folder.name))
+        elif given not in known:
+            raise ScenarioError(
+                f"--engine: there is no calibration of '{given}'{suggest(given, known)}"
+            )
+    if options.gpu is not None and "system" not in table and is_gpu(folder.parent.name):
+        agree(path, "--gpu", gpu_called(options.gpu).name, gpu_called(folder.parent.name).name)
 
 
 def _places(

@@ -21,7 +21,14 @@ from sim.fidelity.hardware import gpu_called, model_called
 from sim.fidelity.harness import DEFAULTS, KV, WEIGHTS, Point, profile
 from sim.fidelity.kinds import Options, Progress
 from sim.fidelity.serving import Server, play, reason, scenario_of, work_out
-from sim.fidelity.tables import read_table, require, require_numbers, spread
+from sim.fidelity.tables import (
+    read_table,
+    require,
+    require_numbers,
+    require_times,
+    require_whole,
+    spread,
+)
 
 NEEDED = (
     "system", "backend", "model_path", "precision", "isl", "osl", "tp_size", "concurrency",
@@ -29,7 +36,12 @@ NEEDED = (
 )  # fmt: skip
 TEXT = ("system", "backend", "backend_version", "model_path", "precision", "source", "mode",
         "kv_cache_dtype")  # fmt: skip
-NUMBERS = ("isl", "osl", "tp_size", "silicon_ttft_ms", "silicon_tpot_ms")
+SIZES = ("isl", "osl", "tp_size")
+GROUPS = ("pp_size", "attention_dp_size", "moe_ep_size")
+"""Numbers of GPUs that may be blank, or 0, for 1."""
+LIMITS = ("concurrency", "max_num_seqs", "max_num_batched_tokens")
+"""Numbers that may be blank."""
+SHARE = "gpu_memory_utilization"
 ENGINE = ("max_num_seqs", "max_num_batched_tokens", "kv_cache_dtype", "gpu_memory_utilization")
 METRICS = ("TTFT", "TPOT")
 MARK = "silicon_tpot_ms"
@@ -53,13 +65,27 @@ class Points:
         """Play every row; ScenarioError when columns are missing or no number."""
         table = read_table(path, TEXT)
         require(path, table, NEEDED, "a file of load points")
-        require_numbers(path, table, NUMBERS)
+        _check_cells(path, table)
         table = table.iloc[spread(len(table), options.limit)].reset_index(drop=True)
         rows = [_Row.of(r) for r in table.to_dict("records")]
         answers = list(_played(rows, options))
         return Comparison.join(
             _metric(table, rows, answers, path, metric) for metric in range(len(METRICS))
         )
+
+
+def _check_cells(path: Path, table: pd.DataFrame) -> None:
+    """ScenarioError naming the first cell that is no number of its kind."""
+    require_whole(path, table, SIZES)
+    require_whole(path, table, [c for c in LIMITS if c in table], blank=True)
+    require_whole(path, table, [c for c in GROUPS if c in table], least=0, blank=True)
+    require_times(path, table, ("silicon_ttft_ms",))
+    require_numbers(path, table, ("silicon_tpot_ms",))
+    one = table["osl"] == 1  # its TPOT may be 0
+    several = table.assign(silicon_tpot_ms=table["silicon_tpot_ms"].mask(one, 1.0))
+    require_times(path, several, ("silicon_tpot_ms",))
+    if SHARE in table:
+        require_numbers(path, table.fillna({SHARE: 1.0}), (SHARE,))
 
 
 class _Row:
@@ -75,7 +101,7 @@ class _Row:
     def of(cls, cells: dict[Any, Any]) -> _Row:
         raw = f"{cells['system']} {cells['backend']} {cells['model_path']} {cells['precision']}"
         raw += f" TP{cells['tp_size']:g}"
-        what = f"{cells['isl']:g}/{cells['osl']:g} tokens, {cells['concurrency']} clients"
+        what = f"{cells['isl']:g}/{cells['osl']:g} tokens, {cells['concurrency']:g} clients"
         try:
             point = _point(cells)
         except ScenarioError as mistake:

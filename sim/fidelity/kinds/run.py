@@ -21,11 +21,11 @@ import pandas as pd
 from sim.catalog.files import names
 from sim.errors import ScenarioError
 from sim.fidelity.comparison import Comparison
-from sim.fidelity.hardware import gpu_called, model_called
+from sim.fidelity.hardware import agree, gpu_called, model_called
 from sim.fidelity.harness import PROFILES
 from sim.fidelity.kinds import Options
 from sim.fidelity.serving import Latencies, Server, play, scenario_of, work_out
-from sim.fidelity.tables import near, read_table, require, require_numbers
+from sim.fidelity.tables import near, read_table, require, require_numbers, require_times
 
 ENGINE, REQUESTS, WORKLOADS = "engine.json", "requests.csv", "workload.jsonl*"
 METRICS = {"TTFT": "ttft_ms", "TPOT": "tpot_ms", "latency": "e2e_ms"}
@@ -91,7 +91,8 @@ def naming_timer(overrides: Sequence[str]) -> tuple[str, ...]:
 def _requests(path: Path) -> pd.DataFrame:
     table = read_table(path)
     require(path, table, METRICS.values(), "a served run")
-    require_numbers(path, table, METRICS.values())
+    require_times(path, table, [METRICS[m] for m in ("TTFT", "latency")])
+    require_numbers(path, table, [METRICS["TPOT"]])  # 0 for an answer of one token
     return table
 
 
@@ -134,14 +135,17 @@ def _server(folder: Path, arguments: dict[str, Any], options: Options) -> Server
 
 
 def _gpu(folder: Path, options: Options) -> str:
-    """The GPU, as given or as the folder's name says."""
-    if options.gpu is not None:
-        return gpu_called(options.gpu).name
+    """The GPU, as the folder's name says or as given; ScenarioError where they disagree."""
     words = folder.resolve().name.lower().split("_")
-    for gpu in names("gpus", ".yaml"):
-        if gpu in words:
-            return gpu
-    raise ScenarioError(f"the folder '{folder.name}' names no GPU; say which with --gpu")
+    there = next((gpu for gpu in names("gpus", ".yaml") if gpu in words), None)
+    if options.gpu is None:
+        if there is None:
+            raise ScenarioError(f"the folder '{folder.name}' names no GPU; say which with --gpu")
+        return there
+    given = gpu_called(options.gpu).name
+    if there is not None:
+        agree(folder, "--gpu", given, there)
+    return given
 
 
 def _compared(text: str, measured: pd.DataFrame, found: Latencies) -> Comparison:

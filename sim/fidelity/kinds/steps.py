@@ -21,12 +21,12 @@ import pandas as pd
 
 from sim.errors import ScenarioError
 from sim.fidelity.comparison import Comparison
-from sim.fidelity.hardware import gpu_called, model_called
+from sim.fidelity.hardware import agree, gpu_called, is_gpu, model_called
 from sim.fidelity.harness import PROFILES
 from sim.fidelity.kinds import Options
 from sim.fidelity.pricing import Priced
 from sim.fidelity.serving import Server, reason, scenario_of, work_out
-from sim.fidelity.tables import read_table, require, require_numbers, spread
+from sim.fidelity.tables import read_table, require, require_times, require_whole, spread
 
 BATCHES = ("model", "hardware", "prompt_size", "batch_size", "token_size", "prompt_time",
            "token_time", "tensor_parallel")  # fmt: skip
@@ -69,8 +69,14 @@ class Steps:
         sort = next((s for s, c in SORTS.items() if set(c) <= set(table.columns)), None)
         if sort is None:
             require(path, table, BATCHES, "a file of prompt and token times")
-        require_numbers(path, table, [c for c in SORTS[str(sort)] if c not in _WORDS])
+        counts = [c for c in SORTS[str(sort)] if c not in (*_WORDS, *_TIMES)]
+        require_whole(path, table, counts, least=0 if sort == "attention times" else 1)
+        require_times(path, table, [c for c in _TIMES if c in SORTS[str(sort)]])
         if sort == "prompt and token times":
+            if options.gpu is not None:
+                raise ScenarioError(
+                    f"--gpu has no effect on '{path}', whose rows name their own; leave it out"
+                )
             return _batches(path, table, options)
         gpu, model = _named(path, options)
         size = {"layer times": "tokens", "times per sequence": "sequences"}.get(str(sort))
@@ -80,6 +86,7 @@ class Steps:
 
 
 _WORDS = ("model", "hardware", "layer")
+_TIMES = ("prompt_time", "token_time", "time_us")
 
 
 def _sort_of(path: Path) -> str | None:
@@ -94,6 +101,8 @@ def _sort_of(path: Path) -> str | None:
 def _named(path: Path, options: Options) -> tuple[str, str]:
     """GPU and model, from the folder's name."""
     head, _, tail = path.resolve().parent.name.partition("_")
+    if options.gpu is not None and is_gpu(head):
+        agree(path, "--gpu", gpu_called(options.gpu).name, gpu_called(head).name)
     try:
         return gpu_called(options.gpu or head).name, model_called(tail)
     except ScenarioError as mistake:

@@ -4,6 +4,7 @@ Elementwise kernels are counted by the numbers of 16 bit that they read and writ
 Megatron-LM (core/fusions, legacy/model/transformer.py) and apex: norm 2 forward, 5 backward (3 for
 the input's gradient, 2 more for those of scale and shift); residual addition 3 and 3, with dropout
 and its mask of 1 byte 3.5 and 5.5; activation in and out; a bias's gradient reads its output's.
+assumed: these counts, and those of the loss, are of that code from memory.
 """
 
 from __future__ import annotations

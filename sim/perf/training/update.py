@@ -13,7 +13,8 @@ from sim.perf.training.wires import TrainingWires
 
 UPDATE_BYTES = 46.0
 """Per parameter, the kernels of Megatron-LM's mixed-precision optimiser: gradient norm (4),
-clipping (8), fused Adam (16 read, 12 written), copy to 16-bit weights (4 + 2)."""
+clipping (8), fused Adam (16 read, 12 written), copy to 16-bit weights (4 + 2). assumed: that code
+from memory."""
 WIDEN_BYTES = 14.0
 """Per parameter of fp16 gradients: copy to 32 bit (2 + 4), unscale and look for overflow (8)."""
 
