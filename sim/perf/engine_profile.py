@@ -60,8 +60,7 @@ def load_engine_profile(name: str) -> EngineProfile:
     known = engine_profile_names()
     if name not in known:
         raise ScenarioError(
-            f"engine profile '{name}' is not known{suggest(name, known)}; there are "
-            f"{', '.join(known)}"
+            f"engine profile '{name}' is not known{suggest(name, known)}"
         )
     table = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
     sources = table["sources"]

@@ -92,11 +92,11 @@ class Schedule:
         return np.where(ticks == reached, self.pass_of_tick[reached], self.passes)
 
 
-def play_passes(load: Load, rules: Rules, rounds: int) -> Schedule:
-    """The schedule until `rounds` requests per client have ended. All clients ask at the start.
-    Raises ScenarioError where that takes too long."""
+def play_passes(load: Load, rules: Rules, rounds: int, passes: int = 0) -> Schedule:
+    """The schedule until `rounds` requests per client have ended, and so many passes are over. All
+    clients ask at the start. Raises ScenarioError where that takes too long."""
     line = _Line(load, rules)
-    while line.ended < rounds * load.clients:
+    while line.ended < rounds * load.clients or line.at < passes:
         line.run_pass()
         if line.at > MOST_PASSES or len(line.chunks) > MOST_CHUNKS:
             raise ScenarioError(TOO_LONG)

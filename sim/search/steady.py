@@ -69,6 +69,8 @@ def steady(timer: AnyTimer, loads: Sequence[Load], rules: Rules, growth: float =
     most = PLAYED * rules.places * rules.slots
     played = [replace(load, clients=min(load.clients, most)) for load in loads]
     schedules = [_schedule(load, rules) for load in played if load.clients]
+    longest = max(s.passes for s in schedules)
+    schedules = [s if s.passes == longest else _schedule(s.load, rules, longest) for s in schedules]
     known = {id(s): columns(s, timer.caps, growth) for s in schedules}
     kept = priced_passes(list(known.values()), len(loads), rules.slots)
     priced = {key: {k: v[kept] for k, v in of.items()} for key, of in known.items()}
@@ -87,8 +89,8 @@ def steady(timer: AnyTimer, loads: Sequence[Load], rules: Rules, growth: float =
 
 
 @lru_cache(maxsize=64)
-def _schedule(load: Load, rules: Rules) -> Schedule:
-    return play_passes(load, rules, SETTLED + COUNTED)
+def _schedule(load: Load, rules: Rules, passes: int = 0) -> Schedule:
+    return play_passes(load, rules, SETTLED + COUNTED, passes)
 
 
 def stages_of(timer: AnyTimer) -> list[TableTimer] | list[SpeculativeTimer]:
