@@ -37,7 +37,9 @@ class _RowsBar(Bar):
 
 
 def validate(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="ops, steps, points, run, or all.")],
+    kind: Annotated[
+        str, typer.Argument(metavar="KIND", help="ops, steps, points, run, spec, or all.")
+    ],
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="Measurements, or a folder of them.")
     ],

@@ -20,7 +20,7 @@ ALIASES = {"a100": "a100-80", "a100-80gb": "a100-80", "a100-40gb": "a100-40"}
 @cache
 def gpu_called(name: str) -> Gpu:
     """The GPU that `h100_sxm`, `H100-80GB` or `a100_sxm` means; ScenarioError if none."""
-    plain = re.sub(r"[-_ ]sxm\d?$", "", name.strip().lower())
+    plain = re.sub(r"[-_ ](sxm\d?|nvl\d+)$", "", name.strip().lower())
     plain = plain.replace("_", "-")
     plain = ALIASES.get(plain, plain)
     known = names("gpus", ".yaml")
@@ -63,7 +63,10 @@ def agree(path: Path, option: str, given: str, there: str) -> None:
         )
 
 
-_SUFFIXES = re.compile(r"(instruct|chat|base|hf|it|fp8|fp4|nvfp4|bf16|kv|dynamic|\d{4})$")
+_SUFFIXES = re.compile(
+    r"(instruct|chat|base|hf|it|fp8|fp4|nvfp4|mxfp4|bf16|kv|dynamic|exp|preview|-v\d[\w.]*|\d{4})$"
+)
+_PREFIXES = re.compile(r"^meta-")
 
 
 @cache
@@ -74,7 +77,7 @@ def model_called(name: str) -> str:
     if name.endswith(".json"):
         return name
     known = {_letters(n): n for n in model_names()}
-    plain = name.strip().rsplit("/", 1)[-1].lower()
+    plain = _PREFIXES.sub("", name.strip().rsplit("/", 1)[-1].lower())
     while True:
         if _letters(plain) in known:
             return known[_letters(plain)]

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sim.catalog.model import load_model
+
 PROMPTS_PER_CLIENT = 10
 """Requests of a load point for each client: InferenceX `benchmarks/*.sh`, --num-prompts CONC * 10;
 assumed for other sources."""
@@ -80,6 +82,9 @@ class Point:
     weights: str
     tp: int
     ep: int
+    pp: int
+    dp: int
+    """Attention ranks, each on `tp` GPUs; experts over all of them."""
     source: str
     input_tokens: int
     output_tokens: int
@@ -129,9 +134,15 @@ class Point:
     def precision(self) -> dict[str, str]:
         """`precision:` of its scenario."""
         if CHECKPOINT not in self.model:
-            return {"weights": self.weights, "kv": self.kv()}
+            own = load_model(self.model).weight_format == "fp8_block" and self.weights == "fp8"
+            return ({} if own else {"weights": self.weights}) | {"kv": self.kv()}
         narrow = {"activations": "mxfp8"} if self.gpu == "b200" else {}
         return {"kv": self.kv()} | narrow
+
+    def layout_text(self) -> str:
+        """`TP4·EP4`, `DP8·TP1`."""
+        parts = (("DP", self.dp), ("TP", self.tp), ("PP", self.pp), ("EP", self.ep))
+        return "·".join(f"{name}{n}" for name, n in parts if n > 1 or name == "TP")
 
     def workload_text(self) -> str:
         """`8192/1024 tokens, 16 clients`."""

@@ -35,8 +35,11 @@ class Server:
     profile: str
     """Whose kernels and host: a file of `perf/engine_profiles/`."""
     tp: int = 1
+    pp: int = 1
     ep: int = 1
     """Groups of the `tp` GPUs that the experts are dealt to."""
+    dp: int = 1
+    """Attention ranks of `tp` GPUs each, with the experts over all of them."""
     precision: Mapping[str, str] = field(default_factory=dict)
     """As `pools.NAME.precision`."""
     engine: Mapping[str, Any] = field(default_factory=dict)
@@ -45,11 +48,21 @@ class Server:
     """As `frontend`."""
 
     @property
+    def devices(self) -> int:
+        """GPUs of the engine."""
+        return self.tp * self.pp * self.dp
+
+    @property
     def layout(self) -> object:
         """As `pools.NAME.layout`."""
-        if self.tp == 1:
+        if self.devices == 1:
             return "single"
-        return {"tensor": {"tp": self.tp} | ({"ep": self.ep} if self.ep > 1 else {})}
+        if self.dp > 1:
+            if self.pp > 1:
+                raise ScenarioError("attention ranks in pipeline stages are not simulated")
+            return {"dp_attention": {"dp": self.dp, "tp": self.tp}}
+        parts = {"tp": self.tp, "pp": self.pp, "ep": self.ep}
+        return {"tensor": {k: v for k, v in parts.items() if v > 1 or k == "tp"}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +86,7 @@ def scenario_of(
     It stands in the catalog's machine of that GPU, or, alone, on an ideal switch. Raises
     ScenarioError for overrides that are no settings, or that name another pool.
     """
-    machine = machine_with(server.gpu, server.tp)
+    machine = machine_with(server.gpu, server.devices)
     tree = {
         "workload": dict(workload),
         "model": server.model,
@@ -99,11 +112,11 @@ def scenario_of(
 
 def work_out(server: Server, scenario: Scenario) -> Plan:
     """The plan of a scenario of `scenario_of`; ScenarioError for what cannot be served."""
-    if machine_with(server.gpu, server.tp) is not None:
+    if machine_with(server.gpu, server.devices) is not None:
         return plan(scenario)
-    if server.tp > 1:
+    if server.devices > 1:
         raise ScenarioError(
-            f"no machine in topologies/ has {server.tp} GPUs {server.gpu}; add one for it"
+            f"no machine in topologies/ has {server.devices} GPUs {server.gpu}; add one for it"
         )
     group = {"gpu": server.gpu, "nodes": 1, "shape": "flat"}
     with tempfile.TemporaryDirectory() as folder:

@@ -46,8 +46,8 @@ def expert_variants(
     """Of expert layers with weights in `fmt`.
 
     vLLM's per-tensor FP8 series on Hopper was taken with kernels that had not been tuned (0.19 of
-    memory bandwidth), so block-scaled ones stand for it; with expert parallelism vLLM has kernels
-    of their own there.
+    memory bandwidth), so block-scaled ones stand for it, there and where its tables serve another
+    engine; with expert parallelism vLLM has kernels of their own there.
     """
     name = "int4" if fmt.name.startswith("int4") else fmt.name
     if activations is not None and activations.bits >= 16 > fmt.bits:
@@ -55,8 +55,8 @@ def expert_variants(
     found = _EXPERTS.get(name, (name,))
     if activations is not None and 6 <= activations.bits < 16:
         found = (*_NARROW.get(name, ()), *found)
-    if architecture == "hopper" and engine.startswith("vllm") and "fp8" in found:
+    if architecture == "hopper" and not engine.startswith("trtllm") and "fp8" in found:
         found = ("fp8_block", "fp8")
-        if parallel > 1:
+        if parallel > 1 and engine.startswith("vllm"):
             found = ("fp8_block_ep", *found)
     return (*found, "bf16")

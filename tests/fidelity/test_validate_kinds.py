@@ -58,7 +58,8 @@ def test_a_sample_is_spread_over_the_file_and_always_the_same() -> None:
 def test_inferencex_lengths_are_drawn_below_the_nominal_ones_and_others_are_constant() -> None:
     one: dict[str, Any] = {
         "gpu": "b200", "engine": "vllm", "model": "llama-3.1-70b", "weights": "fp8", "tp": 4,
-        "ep": 1, "input_tokens": 1000, "output_tokens": 100, "concurrency": 8, "more": {},
+        "ep": 1, "pp": 1, "dp": 1, "input_tokens": 1000, "output_tokens": 100, "concurrency": 8,
+        "more": {},
         "profile": "vllm-0.24",
     }  # fmt: skip
     drawn = Point(source="inferencex", **one)
@@ -89,7 +90,7 @@ def test_the_engine_settings_of_a_row_count_before_the_defaults(tmp_path: Path) 
 def test_rows_that_cannot_be_played_are_outside_with_their_reason(tmp_path: Path) -> None:
     path = points(
         tmp_path, {}, {"model_path": "acme/unheard-of"}, {"backend": "mystery"},
-        {"concurrency": np.nan}, {"precision": "fp13"}, {"pp_size": 2},
+        {"concurrency": np.nan}, {"precision": "fp13"}, {"attention_dp_size": 2},
         {"model_path": "meta-llama/Llama-3.1-70B", "precision": ""},
     )  # fmt: skip
     rows = validate("points", path).rows
@@ -99,7 +100,7 @@ def test_rows_that_cannot_be_played_are_outside_with_their_reason(tmp_path: Path
     assert "mystery" in reasons[2]
     assert reasons[3] == "no concurrency is given"
     assert "fp13" in reasons[4]
-    assert "pipeline stages" in reasons[5]
+    assert "llama-3.1-8b has none" in reasons[5]
     assert "does not fit on h100" in reasons[6]
     assert sum(g.outside for g in summarise(validate("points", path)) if not g.is_total) == 12
 

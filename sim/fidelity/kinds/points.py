@@ -108,8 +108,7 @@ class _Row:
             return cls(None, reason(mistake), raw.replace("  ", " "), what)
         source = f" ({point.source})" if point.source else ""
         fmt = point.precision().get("weights", "own format")
-        group = f"{point.gpu} {point.engine} {point.model} {fmt} TP{point.tp}"
-        group += (f"·EP{point.ep}" if point.ep > 1 else "") + source
+        group = f"{point.gpu} {point.engine} {point.model} {fmt} {point.layout_text()}{source}"
         return cls(point, "", group, point.workload_text())
 
 
@@ -125,16 +124,18 @@ def _point(cells: dict[Any, Any]) -> Point:
         raise ScenarioError("no concurrency is given")
     if cells.get("mode", "agg") not in ("", "agg"):
         raise ScenarioError(f"mode '{cells['mode']}' is not played by this kind")
-    for column, word in (("pp_size", "pipeline stages"), ("attention_dp_size", "attention ranks")):
-        if _count(cells, column) > 1:
-            raise ScenarioError(f"several {word} are not played by this kind")
+    dp, ep = _count(cells, "attention_dp_size"), _count(cells, "moe_ep_size")
+    if dp > 1 and ep not in (1, dp * int(cells["tp_size"])):
+        raise ScenarioError("experts over some of the attention ranks are not played by this kind")
     return Point(
         gpu=gpu_called(str(cells["system"])).name,
         engine=engine,
         model=model_called(str(cells["model_path"])),
         weights=WEIGHTS[precision],
         tp=int(cells["tp_size"]),
-        ep=_count(cells, "moe_ep_size"),
+        pp=_count(cells, "pp_size"),
+        dp=dp,
+        ep=ep,
         source=str(cells.get("source", "")).lower(),
         input_tokens=int(cells["isl"]),
         output_tokens=int(cells["osl"]),
@@ -196,6 +197,8 @@ def _answer(point: Point | None, overrides: tuple[str, ...], outside: str) -> An
         model=point.model,
         profile=point.profile,
         tp=point.tp,
+        pp=point.pp,
+        dp=point.dp,
         ep=point.ep,
         precision=point.precision(),
         engine=point.settings(),
