@@ -59,9 +59,9 @@ class KvExchange:
         p, chunks = shape.prefill_tokens, shape.prefills
         partials, keys = self.lists
         if self.keys is None:
-            return float(self._partials(decode + prefill, [t[n + p] for t in partials], n + chunks))
+            return _scalar_partials(decode + prefill, partials, n + p, n + chunks)
         sent = keys[p] + (shape.prefill_kv_tokens - p) * self.cached_s
-        total = self._partials(decode, [t[n] for t in partials], n)
+        total = _scalar_partials(decode, partials, n, n)
         return float(total + self._keys(prefill, sent))
 
     def array(self, decode: Array, prefill: Array, s: dict[str, NDArray[Any]]) -> Array:
@@ -90,3 +90,19 @@ class KvExchange:
         if self.law == "exposed":
             return attention + sent
         return longest(attention, sent + attention / self.groups)
+
+
+def _scalar_partials(
+    attention: float, partials: tuple[list[float], ...], tokens: int, sequences: int
+) -> float:
+    """`KvExchange._partials` for one step, in plain floats."""
+    if len(partials) == 1:
+        return attention + partials[0][tokens]
+    some, best = sequences or 1, float("inf")
+    for messages, table in zip(MESSAGES, partials, strict=True):
+        seconds, parts = table[tokens], messages if messages < some else some
+        left, right = attention + seconds / parts, seconds + attention / parts
+        longer = left if left > right else right
+        if longer < best:
+            best = longer
+    return best
