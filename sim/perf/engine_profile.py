@@ -59,9 +59,7 @@ def load_engine_profile(name: str) -> EngineProfile:
     """The profile of an engine; ScenarioError, with a suggestion, on a typo."""
     known = engine_profile_names()
     if name not in known:
-        raise ScenarioError(
-            f"engine profile '{name}' is not known{suggest(name, known)}"
-        )
+        raise ScenarioError(f"engine profile '{name}' is not known{suggest(name, known)}")
     table = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
     sources = table["sources"]
     figures = {f.name for f in fields(EngineProfile)} - {"name", "sources"}
