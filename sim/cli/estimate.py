@@ -28,7 +28,12 @@ def estimate(
     isl: Annotated[int, typer.Option(min=1, help="Prompt tokens.")],
     osl: Annotated[int, typer.Option(min=1, help="Output tokens.")],
     concurrency: Annotated[
-        int, typer.Option(min=1, help="Clients, each asking again when answered.")
+        int,
+        typer.Option(
+            min=1,
+            help="Clients, each asking again when answered; of one decode engine where the "
+            "number of those is open.",
+        ),
     ],
     tp: Annotated[int, typer.Option(min=1, help="GPUs that share every layer.")] = 1,
     pp: Annotated[int, typer.Option(min=1, help="Pipeline stages.")] = 1,

@@ -126,7 +126,7 @@ class PowerLaw:
         if self.exponent <= 0 or self.exponent == 1:
             raise ScenarioError(
                 f"routing exponent {self.exponent:g} must be positive and not 1: the tables have "
-                "1.2, and larger is more even; use 1.01 for a law close to 1"
+                "1.2; most uneven is about 1.5, nearly even 0.2 or 5; use 1.01 for a law close to 1"
             )
 
     def slowest(self, tokens: ArrayLike, experts: int, top_k: int, ranks: int) -> RankLoad:

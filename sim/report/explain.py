@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sim.errors import ScenarioError
+from sim.errors import ScenarioError, suggest
 from sim.measure.attribution import PARTS
 from sim.measure.fleet import Fleet
 from sim.measure.summary import IN_WORDS
@@ -15,6 +15,8 @@ from sim.record.log import Columns
 from sim.record.run_folder import RunFolder
 from sim.record.tables import CLOSED, REASONS, STAGES, STATES
 from sim.units import human_bytes, human_seconds
+
+SLOWEST = ("ttft", "tpot", "e2e")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,26 @@ def explain(run: RunFolder, number: int) -> str:
         if whole in life.parts:
             lines += ["", *_parts(name, life.parts[whole])]
     return "\n".join(lines)
+
+
+def slowest_of(run: RunFolder, metric: str) -> int:
+    """The request that took longest to its first token (`ttft`), to its end (`e2e`), or per token
+    after the first (`tpot`). Raises ScenarioError for another metric, or when there is none."""
+    if metric not in SLOWEST:
+        raise ScenarioError(f"--slowest {metric} is not known{suggest(metric, SLOWEST)}")
+    r = run.columns("requests")
+    more = np.maximum(r["generated_tokens"] - 1, 1)
+    seconds = {
+        "ttft": r["first_token_s"] - r["arrival_s"],
+        "e2e": r["end_s"] - r["arrival_s"],
+        "tpot": (r["end_s"] - r["first_token_s"]) / more,
+    }[metric]
+    finished = r["state"] == STATES.index("finished")
+    if metric == "tpot":
+        finished = finished & (r["generated_tokens"] > 1)
+    if not finished.any():
+        raise ScenarioError(f"--slowest {metric}: no request of this run has one")
+    return int(r["request"][np.where(finished, seconds, -np.inf).argmax()])
 
 
 def life_of(run: RunFolder, number: int) -> Life:

@@ -74,8 +74,8 @@ class Speculated:
         length = f"{self.draft} of {self.draft_length}"
         length += " (quickest up to 8)" if self.auto else ""
         gain = (
-            f"{self.acceptance_length:.3g} tokens a step; × {self.speedup_over_plain:.3g} over "
-            f"plain decoding at {self.batch:,} sequences"
+            f"{self.acceptance_length:.3g} tokens a step; decode steps alone × "
+            f"{self.speedup_over_plain:.3g} at {self.batch:,} sequences"
         )
         rates = self.without or {}
         speed, user = (rates.get(k, 0.0) for k in SHOWN)

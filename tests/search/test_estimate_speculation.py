@@ -122,7 +122,7 @@ def test_the_command_line_shows_it() -> None:
              "--concurrency", "4", "--speculation", "eagle: {acceptance: {iid: 0.75}}"]  # fmt: skip
     shown = CliRunner().invoke(make_app(), words)
     assert shown.exit_code == 0
-    assert "over plain decoding at 4 sequences" in shown.stdout
+    assert "decode steps alone ×" in shown.stdout
     printed = json.loads(CliRunner().invoke(make_app(), [*words, "--json"]).stdout)
     assert printed["speculation"]["draft_length"] == 3
     assert printed["speculation"]["without"]["tpot_s"] > printed["tpot_s"]

@@ -1,4 +1,6 @@
-"""Every expert gets as many tokens as every other: what balancing losses and replicas aim at."""
+"""Every expert gets as many tokens as every other, as in AIConfigurator's `balanced` tables: few
+tokens are spread over as many experts and devices as there are, so that small batches read more
+weights, and devices hear of more tokens, than with chance alone (`uniform`)."""
 
 from __future__ import annotations
 
