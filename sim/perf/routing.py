@@ -185,37 +185,6 @@ class PowerLaw:
         return np.asarray(weights / weights.sum(axis=2, keepdims=True))
 
 
-@dataclass(frozen=True, slots=True)
-class Drifting:
-    """A power law whose popular experts change: every `epoch_steps` steps the loads are drawn anew.
-
-    Expected loads are those of the power law; what differs is that an engine meets all its levels
-    in one run and not a single one.
-    """
-
-    exponent: float = 1.2
-    epoch_steps: int = 1000
-
-    def __post_init__(self) -> None:
-        PowerLaw(self.exponent)
-        if self.epoch_steps < 1:
-            raise ScenarioError(f"routing epoch_steps {self.epoch_steps} must be 1 or more")
-
-    def slowest(self, tokens: ArrayLike, experts: int, top_k: int, ranks: int) -> RankLoad:
-        """As the power law."""
-        return PowerLaw(self.exponent).slowest(tokens, experts, top_k, ranks)
-
-    def levels(
-        self, tokens: ArrayLike, experts: int, top_k: int, ranks: int, count: int = 8
-    ) -> Array:
-        """As the power law."""
-        return PowerLaw(self.exponent).levels(tokens, experts, top_k, ranks, count)
-
-    def level(self, draws: Draws, engine: int, step: int, count: int = 8) -> int:
-        """The level of an engine at a step: a function of its epoch alone."""
-        return int(draws.uniform(engine, step // self.epoch_steps) * count)
-
-
 def _evened(
     counts: Array, total: Array, extra: Array, t: Array
 ) -> tuple[Array, Array, Array, Array]:

@@ -28,14 +28,17 @@ class Formats:
     units for it, else 16 bit."""
 
     def runs_in(self, gpu: Gpu, weights: Format) -> Format:
-        """The format in which products with `weights` run on `gpu`; ScenarioError when the
-        activations' format has no units there."""
-        if self.activations is None or self.activations.bits < weights.bits:
-            return compute_format(gpu, weights)
-        if self.activations.compute == weights.compute:
-            return compute_format(gpu, weights)
-        compute_peak(gpu, self.activations)
-        return self.activations
+        """The format in which products with `weights` run on `gpu` (`Format.computed_in`); another
+        than theirs when they are widened. ScenarioError when the activations' format has no units
+        there."""
+        if self.activations is not None:
+            compute_peak(gpu, self.activations)
+        key = weights.computed_in(gpu, self.activations)
+        if key == weights.compute and not weights.storage_only:
+            return weights
+        if self.activations is not None and key == self.activations.compute:
+            return self.activations
+        return load_format(key)
 
 
 @settings
@@ -69,12 +72,6 @@ class Precision:
                 f"{given.bits:g} bits, or leave it out"
             )
         return replace(made, activations=given)
-
-
-def compute_format(gpu: Gpu, fmt: Format) -> Format:
-    """The format in which products with weights in `fmt` run: its own where the GPU has units for
-    it, else bf16, after dequantisation inside the kernel (as weight-only kernels do)."""
-    return fmt if fmt.compute in gpu.flops_per_s else load_format("bf16")
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,3 +63,19 @@ def test_narrower_experts_are_not_slower_with_many_tokens(model: str) -> None:
     wide, narrow = (pool_of(model, "calibrated", weights=w, experts=w) for w in ("bf16", "fp8"))
     tables = [p.settings.timer.compile(p.tasks[0]).tables[0].experts for p in (wide, narrow)]
     assert tables[1][1024] < 1.05 * tables[0][1024]
+
+
+@pytest.mark.parametrize("timer", ["calibrated", "roofline"])
+@pytest.mark.parametrize("weights", ["int8_g128", "nf4", "qmoe"])
+def test_stored_formats_pay_for_widening_and_activations_count(timer: str, weights: str) -> None:
+    """With 16-bit activations, weights that only store fewer bits never beat units for them in a
+    long pass, whatever the timer."""
+    stored = pool_of("llama-3.1-8b", timer, weights=weights, activations="bf16")
+    own = pool_of("llama-3.1-8b", timer, weights="fp8")
+    wide = pool_of("llama-3.1-8b", timer, weights="fp8", activations="bf16")
+    linear = {
+        name: p.settings.timer.compile(p.tasks[0]).tables[0].linear[1024]
+        for name, p in (("stored", stored), ("own", own), ("wide", wide))
+    }
+    assert linear["own"] < linear["wide"]
+    assert linear["own"] < linear["stored"]

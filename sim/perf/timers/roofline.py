@@ -26,7 +26,7 @@ from sim.perf.operators.experts import experts_seconds
 from sim.perf.operators.gemm import Gemm
 from sim.perf.price_list import DecodeTables, HostTables, PrefillTables
 from sim.perf.step_timer import TableTimer
-from sim.perf.task import PriceTask, compute_format
+from sim.perf.task import PriceTask
 from sim.settings import settings
 from sim.units import Duration
 
@@ -77,17 +77,18 @@ class Roofline:
         rows.append({"what": "shortest kernel", "value": f"{self.launch_s} s", "source": floor})
         rows.append({"what": "host time per step", "value": f"{self.host_s} s", "source": host})
         for fmt in dict.fromkeys((task.formats.weights, task.formats.experts)):
-            if self.tensor is None and compute_format(task.gpu, fmt).compute not in eff.tensor:
+            runs = task.formats.runs_in(task.gpu, fmt)
+            if self.tensor is None and runs.compute not in eff.tensor:
                 none = "assumed: no measurement of this format at hand"
                 rows.append(
                     {
                         "what": f"{task.gpu.name} tensor, {fmt.name}",
-                        "value": str(eff.tensor_of(compute_format(task.gpu, fmt))),
+                        "value": str(eff.tensor_of(runs)),
                         "source": none,
                     }
                 )
-            if compute_format(task.gpu, fmt) is not fmt:
-                what, value = f"{fmt.name} weights on {task.gpu.name}", "computed in bf16"
+            if runs is not fmt:
+                what, value = f"{fmt.name} weights on {task.gpu.name}", f"computed in {runs.name}"
                 cost = "assumed: dequantised inside the kernel at no cost of its own"
                 rows.append({"what": what, "value": value, "source": cost})
         if any(isinstance(x.ffn, MoeFfn) for x in task.model.layer_counts):
@@ -156,7 +157,7 @@ class _Kernels:
 
     def _gemm(self, fmt: Format) -> Gemm:
         rates, eff, gpu = self.rates, efficiency_of(self.task.gpu), self.task.gpu
-        run_in = compute_format(gpu, fmt)
+        run_in = self.task.formats.runs_in(gpu, fmt)
         tensor = eff.tensor_of(run_in) if rates.tensor is None else rates.tensor
         return Gemm(
             flops_per_s=compute_peak(gpu, run_in) * tensor,
