@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from sim.cluster.kv_route import KvRoute, kv_route
 from sim.cluster.pool import Pool
 from sim.cluster.services import ClusterServices
 from sim.engine.engine import Engine
 from sim.engine.sequence import NAN, Sequence
 from sim.network.fabric import Bundle
+from sim.perf.kv_route import KvRoute, kv_route
 
 HANDOFF = 0
 """Code of a handoff in the `transfers` table."""

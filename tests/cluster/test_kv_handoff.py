@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from sim.catalog.counting import kv_bytes_held
 from sim.catalog.model import GroupedAttention
-from sim.cluster.kv_route import KvRoute, kv_route
 from sim.cluster.pool import Pool
+from sim.perf.kv_route import KvRoute, kv_route
 from sim.scenario.build import build
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from helpers import generated, planned, serving
 
-from sim.cluster.kv_route import kv_route
-from sim.cluster.pool import Pool
+from sim.perf.kv_route import kv_route
 from sim.perf.shape import StepShape
+from sim.scenario.build import build
 from sim.search.handoff import handoff
 from sim.search.pricing import decode_seconds
 
@@ -32,6 +32,8 @@ LAYOUTS: list[tuple[str, Any, Any]] = [
     ("llama-3.1-8b", {"tensor": {"pp": 2}}, {"tensor": {"pp": 2}}),
     ("qwen3-30b-a3b", {"tensor": {"tp": 2}}, {"tensor": {"tp": 8}}),
     ("qwen3-30b-a3b", {"tensor": {"tp": 2}}, {"dp_attention": {"dp": 4}}),
+    ("llama-3.1-8b", {"tensor": {"tp": 2}}, {"helix": {"kvp": 2, "tpa": 4}}),
+    ("llama-3.1-8b", {"context_parallel": {"cp": 2, "tp": 2}}, {"tensor": {"tp": 4}}),
 ]
 
 
@@ -48,10 +50,7 @@ def test_kv_takes_the_way_of_a_run(model: str, first: Any, then: Any) -> None:
     )
     src, dst = plan.pools
     moved = handoff(plan.topology, src, dst, 1000)
-    pools = [
-        Pool(p.name, p.model, p.gpu, p.spread, p.formats, p.memory, (), p.devices)
-        for p in (src, dst)
-    ]
+    pools = build(plan, None).pools
     route = kv_route(pools[0], 0, 0, pools[1], 0, 0)
     bundle = plan.topology.bundle(route.pairs)
     assert moved.nbytes == pytest.approx(route.nbytes(1000))

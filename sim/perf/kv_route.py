@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from sim.catalog.model import (
     GatedDeltaAttention,
@@ -13,12 +14,32 @@ from sim.catalog.model import (
     NoAttention,
     StateSpaceAttention,
 )
-from sim.cluster.pool import Pool
 from sim.perf.attentions import cost_of
 from sim.perf.spread import Spread
+from sim.perf.task import Formats
 
 _WITHOUT_HEADS = (StateSpaceAttention, GatedDeltaAttention, NoAttention)
 """Kinds without KV heads; a state is divided like the KV of the layers that have them."""
+
+
+class Placed(Protocol):
+    """Engines of one pool that have their devices."""
+
+    @property
+    def model(self) -> Model:
+        """What they serve."""
+
+    @property
+    def spread(self) -> Spread:
+        """How it is divided."""
+
+    @property
+    def formats(self) -> Formats:
+        """The KV cache's among them."""
+
+    @property
+    def devices(self) -> tuple[tuple[int, ...], ...]:
+        """By engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +67,7 @@ class KvRoute:
 
 
 def kv_route(
-    src: Pool, src_engine: int, src_rank: int, dst: Pool, dst_engine: int, dst_rank: int
+    src: Placed, src_engine: int, src_rank: int, dst: Placed, dst_engine: int, dst_rank: int
 ) -> KvRoute:
     """The route between a rank of an engine of `src` and one of `dst`; indices in the pools."""
     model = src.model
@@ -72,7 +93,7 @@ def kv_route(
     return KvRoute(tuple(pairs), tuple(per_token.items()))
 
 
-def _whole_bytes(pool: Pool, layer: int) -> Iterator[tuple[int | None, float]]:
+def _whole_bytes(pool: Placed, layer: int) -> Iterator[tuple[int | None, float]]:
     """(window, bytes per token) of one undivided layer; a state counts as one token's."""
     attention = pool.model.layers[layer].attention
     for kept in cost_of(attention).kept(attention, 1, pool.formats.kv.bits / 8):
