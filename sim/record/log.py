@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from sim.record.tables import STEPS, TABLES, Column, Table
+from sim.record.tables import RL_TABLES, STEPS, TABLES, Column, Table
 
 Emit: TypeAlias = Callable[[Iterable[float]], None]
 Columns: TypeAlias = dict[str, NDArray[Any]]
@@ -167,13 +167,18 @@ class TableWriter:
 class Log:
     """All tables of one run. With `folder=None` they stay in memory."""
 
-    def __init__(self, folder: Path | None, derive: dict[str, Derive] | None = None) -> None:
+    def __init__(
+        self, folder: Path | None, derive: dict[str, Derive] | None = None, *, rl: bool = False
+    ) -> None:
+        """`derive` makes the derived columns of a table; `rl` asks for the tables of loops too."""
         derive = derive or {}
+        unused = () if rl else RL_TABLES
         self.writers = {
             name: TableWriter(
                 table, folder / f"{name}.parquet" if folder else None, derive.get(name)
             )
             for name, table in TABLES.items()
+            if table not in unused
         }
         self.requests = self.writers["requests"].emit
         self.intervals = self.writers["intervals"].emit
@@ -182,6 +187,10 @@ class Log:
         self.transfers = self.writers["transfers"].emit
         self.links = self.writers["links"].emit
         self.engines = self.writers["engines"].emit
+        if rl:
+            self.rl_steps = self.writers["rl_steps"].emit
+            self.rl_phases = self.writers["rl_phases"].emit
+            self.samples = self.writers["samples"].emit
 
     def pump(self) -> None:
         """Write what has filled a group."""

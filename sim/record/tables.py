@@ -53,7 +53,7 @@ REASONS = ("", "context", "kv_pool", "admission", "fault")
 STAGES = ("prefill", "decode", "recompute")
 CLOSED = ("finished", "handed_off", "decoding", "preempted", "failed", "unfinished")
 ENGINE_STATES = ("running", "paused", "stopped")
-TRANSFER_KINDS = ("handoff",)
+TRANSFER_KINDS = ("handoff", "weights")
 
 REQUESTS = Table(
     "requests",
@@ -206,6 +206,96 @@ ENGINES = Table(
     ),
 )
 
+SAMPLE_STATES = ("trained", "filtered", "stale", "aborted", "in_flight")
+ACTORS = ("rollout", "reward", "trainer", "weight_sync")
+PHASES = (
+    "generation", "reward", "wait", "prepare", "reshard", "logprob", "reference", "train",
+    "checkpoint", "recovery", "sync",
+)  # fmt: skip
+
+RL_STEPS = Table(
+    "rl_steps",
+    "one row per step of a reinforcement-learning loop: from the end of the step before to the end "
+    "of its own weight sync; phases of the trainer do not overlap, and with `wait_s` fill it",
+    (
+        _int("step", "number, from 0"),
+        _int("version", "policy version that the step trained, which makes version + 1"),
+        _num("start_s", "end of the step before"),
+        _num("end_s", "when its new weights are in use, or the trainer goes on"),
+        _num("generation_s", "first submission to last token of the samples trained on"),
+        _num("exposed_generation_s", "part of it in which the trainer waited for tokens"),
+        _num("exposed_reward_s", "time in which the trainer waited for rewards alone"),
+        _num("wait_s", "the trainer's waiting: for tokens, rewards and weights in flight"),
+        _num("prepare_s", "loading data and preparing the batch"),
+        _num("reshard_s", "moving weights between training and generation layouts"),
+        _num("logprob_s", "log-probabilities under the policy"),
+        _num("reference_s", "log-probabilities under the reference"),
+        _num("train_s", "forward, backward and optimiser"),
+        _num("checkpoint_s", "stalls for checkpoints"),
+        _num("recovery_s", "failures: detection, repair and lost work"),
+        _num("sync_s", "weight sync as far as the trainer waits for it"),
+        _int("samples", "samples trained on"),
+        _int("prompts", "groups trained on"),
+        _int("prompt_tokens", "of those samples"),
+        _int("response_tokens", "of those samples"),
+        _int("longest_tokens", "longest response among them"),
+        _num("staleness", "mean over their response tokens of version − version that made it"),
+        _int("staleness_max", "the largest of those"),
+        _num("bubble", "idle part of the trainer's busiest stage while it trains"),
+        _num("mfu", "model FLOP/s ÷ peak while it trains"),
+        _num("sync_bytes", "bytes of weights that crossed the fabric"),
+        _int("filtered", "samples dropped by the filter since the step before"),
+        _int("stale", "samples dropped for their age since the step before"),
+        _int("aborted", "samples given up since the step before"),
+        _int("in_flight", "samples begun and not yet trained or dropped at the end"),
+    ),
+)
+
+RL_PHASES = Table(
+    "rl_phases",
+    "who did what when in a reinforcement-learning loop; phases of one actor do not overlap",
+    (
+        Column("actor", "code", "who", ACTORS),
+        Column("phase", "code", "what", PHASES),
+        _int("step", "step that it was for"),
+        _num("start_s", "begin"),
+        _num("end_s", "end"),
+    ),
+)
+
+SAMPLES = Table(
+    "samples",
+    "one row per sample of a reinforcement-learning loop that was begun",
+    (
+        _int("sample", "number in order of submission, from 0"),
+        _int("prompt", "number of its prompt (its group), from 0"),
+        _int("index", "its place in the group, from 0"),
+        _int("request", "its last request; -1 if it never got one"),
+        _int("turns", "requests that it was made of"),
+        _int("prompt_tokens", "of its first turn"),
+        _int("response_tokens", "generated, tools' answers not counted"),
+        _num("submitted_s", "when it was asked for"),
+        _num("generated_s", "last token; NaN if none"),
+        _num("scored_s", "when its reward was known; NaN if never"),
+        _num("tools_s", "time in tools or environments"),
+        _num("reward_s", "time in scoring, waiting for it included"),
+        Column("state", "code", "what became of it", SAMPLE_STATES),
+        _int("step", "step that (last) trained on it; -1 if none"),
+        _int("uses", "times it was trained on"),
+        _int("first_version", "policy version of its first token"),
+        _int("last_version", "policy version of its last token"),
+        _num("staleness", "mean over its tokens of trained version − version; NaN if not trained"),
+        _int("staleness_max", "the largest; -1 if not trained"),
+        _int("interruptions", "weight updates and moves in the middle of it"),
+    ),
+)
+
+RL_TABLES = (RL_STEPS, RL_PHASES, SAMPLES)
+"""Written by runs with an `rl:` block alone."""
+
 TABLES: dict[str, Table] = {
-    t.name: t for t in (REQUESTS, INTERVALS, CHUNKS, STEPS, CLOCK, TRANSFERS, LINKS, ENGINES)
-}
+    t.name: t
+    for t in (
+        REQUESTS, INTERVALS, CHUNKS, STEPS, CLOCK, TRANSFERS, LINKS, ENGINES, *RL_TABLES
+    )
+}  # fmt: skip
