@@ -53,7 +53,7 @@ REASONS = ("", "context", "kv_pool", "admission", "fault")
 STAGES = ("prefill", "decode", "recompute")
 CLOSED = ("finished", "handed_off", "decoding", "preempted", "failed", "unfinished")
 ENGINE_STATES = ("running", "paused", "stopped")
-TRANSFER_KINDS = ("handoff", "weights")
+TRANSFER_KINDS = ("handoff",)
 
 REQUESTS = Table(
     "requests",
