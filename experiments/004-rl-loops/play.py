@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from sim.api import run as simulate
 from sim.scenario.scenario import Scenario
 
 SCENARIOS = Path(__file__).resolve().parent / "scenarios"
+ROOT = SCENARIOS.parents[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +70,8 @@ class Played:
 
 def play(run: Run) -> Played:
     """One run in a folder that is thrown away."""
-    scenario = Scenario.load(SCENARIOS / f"{run.scenario}.yaml", run.changes)
-    with tempfile.TemporaryDirectory() as folder:
+    with chdir(ROOT), tempfile.TemporaryDirectory() as folder:
+        scenario = Scenario.load(SCENARIOS / f"{run.scenario}.yaml", run.changes)
         result = simulate(scenario, out=Path(folder) / "run")
         steps = result.table("rl_steps")
         kept = steps.iloc[run.warm_up :]
