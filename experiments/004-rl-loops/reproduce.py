@@ -2,8 +2,8 @@
 
 python experiments/004-rl-loops/reproduce.py              plays all of it and prints the table
 python experiments/004-rl-loops/reproduce.py --only verl  one chapter
-python experiments/004-rl-loops/reproduce.py --write      and writes results.csv and the tables of
-                                                          README.md
+python experiments/004-rl-loops/reproduce.py --write      and writes runs.csv, results.csv and the
+                                                          tables of README.md
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(ROOT)]
 
-from play import Played, Run, play_all  # noqa: E402
+from play import Played, play_all  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.progress import track  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 CHAPTERS = ("nemo", "performance", "verl", "areal", "rollpacker", "syncs", "others")
 """Modules with `RUNS` and `rows(played)`."""
-RESULTS, README = HERE / "results.csv", HERE / "README.md"
+RUNS, RESULTS, README = HERE / "runs.csv", HERE / "results.csv", HERE / "README.md"
 BEGIN, END = "<!-- results: written by reproduce.py -->\n", "<!-- end of results -->\n"
 SHOWN = ("id", "what", "theirs", "ours", "ratio", "tolerance", "verdict")
 VERDICTS = ("within", "outside", "predicted", "input", "not modelled")
@@ -39,20 +39,22 @@ VERDICTS = ("within", "outside", "predicted", "input", "not modelled")
 Cells = dict[str, str]
 
 
-def computed(chapters: Iterable[ModuleType], console: Console) -> list[Cells]:
-    """The rows of some chapters as they are printed; every run is played once."""
-    modules = list(chapters)
-    runs = list(dict.fromkeys(run for m in modules for run in m.RUNS.values()))
-    played: dict[Run, Played] = {}
-    for run, result in track(play_all(runs), "playing", len(runs), console=console, transient=True):
-        played[run] = result
-    return [cells for m in modules for cells in rows_of(m, played)]
+def played(modules: Iterable[ModuleType], console: Console) -> list[Cells]:
+    """Every run of some chapters once: a line of runs.csv each."""
+    named = [(m.__name__, name, run) for m in modules for name, run in m.RUNS.items()]
+    todo = list(dict.fromkeys(run for *_, run in named))
+    ended = track(play_all(todo), "playing", len(todo), console=console, transient=True)
+    results = dict(ended)
+    return [
+        {"chapter": chapter, "run": name} | results[run].cells() | {"command": run.command}
+        for chapter, name, run in named
+    ]
 
 
-def rows_of(module: ModuleType, played: dict[Run, Played]) -> list[Cells]:
-    """The rows of one chapter."""
-    by_name = {name: played[run] for name, run in module.RUNS.items()}
-    return [row.cells() for row in module.rows(by_name)]
+def rows_of(module: ModuleType, runs: Iterable[Cells]) -> list[Cells]:
+    """The rows of one chapter, made from its runs."""
+    mine = {r["run"]: Played.of(r) for r in runs if r["chapter"] == module.__name__}
+    return [row.cells() for row in module.rows(mine)]
 
 
 def chapters(names: Iterable[str] = CHAPTERS) -> list[ModuleType]:
@@ -60,9 +62,9 @@ def chapters(names: Iterable[str] = CHAPTERS) -> list[ModuleType]:
     return [importlib.import_module(name) for name in names]
 
 
-def read() -> list[Cells]:
-    """The rows as they were written."""
-    with RESULTS.open(encoding="utf-8", newline="") as file:
+def read(path: Path) -> list[Cells]:
+    """A table as it was written."""
+    with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -103,12 +105,13 @@ def _notes(rows: list[Cells]) -> list[str]:
     return lines + [f"- {', '.join(ids)}: {cause}" for cause, ids in by_cause.items()]
 
 
-def write(rows: list[Cells]) -> None:
+def write(runs: list[Cells], rows: list[Cells]) -> None:
     """The files that hold the results."""
-    with RESULTS.open("w", encoding="utf-8", newline="") as file:
-        table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
+    for path, lines in ((RUNS, runs), (RESULTS, rows)):
+        with path.open("w", encoding="utf-8", newline="") as file:
+            table = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
+            table.writeheader()
+            table.writerows(lines)
     text = README.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
@@ -134,14 +137,15 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write the files of results")
     wanted = parser.parse_args()
     begun = time.perf_counter()
-    modules = chapters([wanted.only] if wanted.only else CHAPTERS)
-    rows = computed(modules, Console(stderr=True))
-    if wanted.write and wanted.only:
-        kept = {r["system"] for r in rows}
-        rows = [*(r for r in read() if r["system"] not in kept), *rows]
+    runs = played(chapters([wanted.only] if wanted.only else CHAPTERS), Console(stderr=True))
+    if wanted.only and wanted.write:
+        others = [r for r in read(RUNS) if r["chapter"] != wanted.only] if RUNS.exists() else []
+        runs = sorted([*others, *runs], key=lambda r: CHAPTERS.index(r["chapter"]))
+    there = {r["chapter"] for r in runs}
+    rows = [r for m in chapters(c for c in CHAPTERS if c in there) for r in rows_of(m, runs)]
     show(rows, Console())
     if wanted.write:
-        write(rows)
+        write(runs, rows)
     print(f"{time.perf_counter() - begun:.0f} s", file=sys.stderr)
 
 
