@@ -13,8 +13,11 @@ from sim.measure.gaps import Tokens
 from sim.measure.invariants import check_requests, check_steps
 from sim.measure.latency import LATENCIES, Requests, meets
 from sim.measure.ledger import Ledger
+from sim.measure.loop import Loop
+from sim.measure.loop_invariants import check_loop
 from sim.measure.pools import pool_summary
 from sim.measure.quantiles import stats
+from sim.measure.rl import rl_summary
 from sim.measure.stays import Flags, Stays
 from sim.measure.utilisation import Activity, LinkUse
 from sim.measure.window import Window, window_of
@@ -97,6 +100,10 @@ def summarise(run: RunFolder, requests: Requests, tokens: Tokens, parts: pa.Tabl
         "partial": bool(facts.get("partial", False)),
     }
     summary["bottleneck"] = bottleneck(summary["attribution"])
+    loop = Loop.read(run)
+    if loop is not None:
+        check_loop(loop)
+        summary["rl"] = rl_summary(loop, activity, summary.get("speculation"))
     return summary
 
 
