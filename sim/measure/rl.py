@@ -151,7 +151,7 @@ def rollout_idle(loop: Loop, activity: Activity, spells: Spells | None = None) -
     share = filled / np.maximum(fleet.total_gpus * loop.step_s, 1e-300)
     if loop.facts["colocated"]:
         share = share + loop.at_work_s / np.maximum(loop.step_s, 1e-300)
-    return np.asarray(np.clip(1.0 - share, 0.0, 1.0))
+    return np.asarray(np.where(share < 1.0 - 1e-9, np.clip(1.0 - share, 0.0, 1.0), 0.0))
 
 
 def _rollout(loop: Loop, activity: Activity) -> Numbers:
