@@ -9,6 +9,7 @@ from sim.clock import Clock
 from sim.cluster.cluster import Cluster
 from sim.engine.engine import Engine
 from sim.network.fabric import Fabric
+from sim.network.topology import Topology
 from sim.record.log import Log
 from sim.rl.books import Books
 from sim.rl.environments import EnvironmentServices
@@ -28,6 +29,7 @@ class LoopServices:
     clock: Clock
     log: Log
     fabric: Fabric
+    topology: Topology
     cluster: Cluster
     engines: list[Engine]
     draws: Callable[[str], Draws]
@@ -42,7 +44,7 @@ def open_rollouts(plan: RlPlan) -> Rollouts:
 def build_loop(plan: RlPlan, rollouts: Rollouts, services: LoopServices) -> Loop:
     """The loop, with nothing begun."""
     s, clock = plan.settings, services.clock
-    mover = Mover(clock, services.fabric)
+    mover = Mover(clock, services.fabric, services.topology)
     books = Books(clock, services.log)
     rollouts.environment = s.environment.start(
         EnvironmentServices(clock, services.draws("rl.environment"))

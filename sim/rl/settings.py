@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from sim.perf.training import Recipe, TrainingLayout
+from sim.perf.training.sleep import Sleep
 from sim.perf.training.weight_sync import WeightSync
 from sim.plugins import name_of, policy
 from sim.rl.cadences import CadenceSetting
@@ -43,6 +44,8 @@ class TrainerSettings:
     """Optimiser steps that a step's samples are divided into."""
     epochs: PositiveInt = 1
     """Times that every sample is trained on."""
+    sleep: Sleep = Sleep(weights=True)
+    """What a colocated trainer takes off the GPUs while engines generate."""
     logprobs: bool = True
     """Whether log-probabilities under the policy are computed anew before training."""
     reference: bool = False
@@ -101,6 +104,11 @@ class RlSettings:
             raise ValueError(
                 "weight_sync has no effect with trainer.placement: colocated, where weights are "
                 "resharded in place; leave it out, or write placement: apart"
+            )
+        if self.trainer.placement == "apart" and self.trainer.sleep != Sleep(weights=True):
+            raise ValueError(
+                "trainer.sleep has no effect with trainer.placement: apart, where the trainer keeps "
+                "its GPUs; leave it out, or write placement: colocated"
             )
         if self.trainer.placement == "colocated" and self.trainer.gpu is not None:
             raise ValueError(

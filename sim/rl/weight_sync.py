@@ -5,59 +5,41 @@ sent is bundles of flows that share links with everything else."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 from simpy.events import Event
 
 from sim.clock import ARRIVAL, Clock
-from sim.engine.engine import Engine
-from sim.network.fabric import Bundle, Fabric
+from sim.network.fabric import Fabric
+from sim.network.topology import Topology
+from sim.perf.training.transfers import Transfer
+from sim.rl.weights import Move
 
 Steps = Generator[Event, None, None]
 
 
-@dataclass(frozen=True, slots=True)
-class Hop:
-    """Flows that move together."""
-
-    bundle: Bundle
-    nbytes: float
-
-
-@dataclass(frozen=True, slots=True)
-class SyncPlan:
-    """One synchronisation, worked out."""
-
-    before_s: float
-    """Gathering and quantising, before a byte is sent."""
-    rounds: tuple[tuple[Hop, ...], ...]
-    """Bundles that are sent at once; round after round."""
-    after_s: float
-    """Host time per tensor, loading."""
-
-    @property
-    def nbytes(self) -> float:
-        """Bytes of all bundles."""
-        return sum(hop.nbytes for hops in self.rounds for hop in hops)
-
-
 @dataclass(eq=False, slots=True)
 class Mover:
-    """Plays plans."""
+    """Plays moves."""
 
     clock: Clock
     fabric: Fabric
+    topology: Topology
 
-    def move(self, plan: SyncPlan) -> Steps:
+    def move(self, plan: Move) -> Steps:
         """From the first gathering to the last engine's loading."""
         yield from self.wait(plan.before_s)
-        for hops in plan.rounds:
-            yield from self._round(hops)
-        yield from self.wait(plan.after_s)
+        yield from self.send(plan, plan.rounds)
+        yield from self.wait(plan.pull_s + plan.after_s)
 
-    def _round(self, hops: tuple[Hop, ...]) -> Steps:
-        left, done = len(hops), self.clock.event()
+    def send(self, plan: Move, rounds: Sequence[tuple[Transfer, ...]]) -> Steps:
+        """Rounds of a move, one after the other."""
+        for transfers in rounds:
+            yield from self._round(transfers, plan.wire_fraction)
+
+    def _round(self, transfers: tuple[Transfer, ...], fraction: float) -> Steps:
+        left, done = len(transfers), self.clock.event()
 
         def arrived() -> None:
             nonlocal left
@@ -65,21 +47,14 @@ class Mover:
             if not left:
                 done.succeed()
 
-        for hop in hops:
-            self.fabric.send(hop.bundle, hop.nbytes, arrived)
-        if hops:
+        for transfer in transfers:
+            bundle = self.topology.bundle(transfer.pairs)
+            cap = bundle.alone_bytes_per_s * fraction
+            self.fabric.send(bundle, transfer.nbytes, arrived, rate_cap_bytes_per_s=cap)
+        if transfers:
             yield done
 
     def wait(self, seconds: float) -> Steps:
         """Let time pass."""
         if seconds > 0:
             yield self.clock.at(self.clock.now + seconds, ARRIVAL)
-
-
-def quiet(clock: Clock, engines: list[Engine]) -> Steps:
-    """Until the passes in progress of paused engines have ended."""
-    for engine in engines:
-        for flight in engine.flights:
-            if flight.flying and flight.wake is not None:
-                yield flight.wake
-    yield from ()

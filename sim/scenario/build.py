@@ -87,7 +87,7 @@ def build(plan: Plan, folder: Path | None, source: Source | None = None) -> Buil
     if plan.loop is not None and isinstance(source, Rollouts):
         engines = [e for pool in pools for e in pool.engines]
         draws = partial(Draws, s.seed)
-        services = LoopServices(clock, log, fabric, cluster, engines, draws)
+        services = LoopServices(clock, log, fabric, plan.topology, cluster, engines, draws)
         loop = build_loop(plan.loop, source, services)
         loop.open()
     return Built(plan, clock, log, cluster, fabric, pools, source, loop)
