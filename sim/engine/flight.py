@@ -14,6 +14,7 @@ from sim.engine.rank import Chunk, Rank
 from sim.engine.track import Track
 from sim.errors import BrokenInvariant
 from sim.perf.shape import StepShape
+from sim.record.log import Emit
 
 NO_CHUNKS: tuple[Chunk, ...] = ()
 
@@ -69,6 +70,17 @@ class Flight:
         self.prefill_shapes = [StepShape() for _ in self.seats]
         self.chunks = [NO_CHUNKS for _ in self.seats]
         self.track = self.decode_track
+
+    @classmethod
+    def of(
+        cls, engine: int, slot: int, slots: int, ranks: Many[Rank], emit: Emit, *, mixed: bool
+    ) -> Flight:
+        """Slot `slot` of an engine. Where prompts are computed in passes of their own, these have
+        a clock of their own."""
+        decode = Track(engine, slot, emit)
+        prefill = decode if mixed else Track(engine, slots + slot, emit)
+        seats = [(rank, rank.lanes[slot]) for rank in ranks]
+        return cls(slot, engine * slots + slot, decode, prefill, seats)
 
     def passes_begun(self, now_s: float) -> int:
         """Passes of the leap that have begun before, or end at, now."""

@@ -36,6 +36,7 @@ STATE_COLOURS = {
     "rejected": "#b8504f",
     "failed": "#d98032",
     "unfinished": "#6f7a86",
+    "cancelled": "#b9a36c",
 }
 
 HEAT = ((0.0, "#f4f6f9"), (0.25, "#c3d4ea"), (0.5, "#7fa6d3"), (0.75, "#3867a8"), (1.0, "#1c3558"))
