@@ -18,7 +18,7 @@ from sim.rl.loop import Loop
 from sim.rl.planning import RlPlan
 from sim.rl.rewards import RewardServices
 from sim.rl.rollouts import Rollouts
-from sim.rl.weight_sync import Mover
+from sim.rl.weight_sync import Mover, Updates
 from sim.rng import Draws
 
 
@@ -51,6 +51,7 @@ def build_loop(plan: RlPlan, rollouts: Rollouts, services: LoopServices) -> Loop
     )
     rollouts.reward = s.reward.start(RewardServices(clock, services.draws("rl.reward")))
     rollouts.look_again = services.cluster.look_again
+    rollouts.cancel = services.cluster.cancel
     services.cluster.on_end = rollouts.ended
     return Loop(
         steps=s.steps,
@@ -62,7 +63,6 @@ def build_loop(plan: RlPlan, rollouts: Rollouts, services: LoopServices) -> Loop
         learner=Learner(s.trainer, plan.trainer, s.prepare_s, books, mover),
         mover=mover,
         filter=s.filter.start(services.draws("rl.filter")),
-        engines=services.engines,
+        updates=Updates(mover, services.engines, plan.to_engines, rollouts.loaded),
         to_training=plan.to_training,
-        to_engines=plan.to_engines,
     )

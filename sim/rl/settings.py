@@ -107,8 +107,8 @@ class RlSettings:
             )
         if self.trainer.placement == "apart" and self.trainer.sleep != Sleep(weights=True):
             raise ValueError(
-                "trainer.sleep has no effect with trainer.placement: apart, where the trainer keeps "
-                "its GPUs; leave it out, or write placement: colocated"
+                "trainer.sleep has no effect with trainer.placement: apart, where the trainer "
+                "keeps its GPUs; leave it out, or write placement: colocated"
             )
         if self.trainer.placement == "colocated" and self.trainer.gpu is not None:
             raise ValueError(
