@@ -66,9 +66,9 @@ class Engine:
             self.clock.process(self._serve(flight))
 
     def _flight(self, slot: int, services: Services) -> Flight:
-        emit, slots = services.log.steps, self.pacer.timer.stages
-        decode = Track(self.number, slot, emit)
-        prefill = decode if self._mixed else Track(self.number, slots + slot, emit)
+        log, slots = services.log, self.pacer.timer.stages
+        decode = Track(self.number, slot, log)
+        prefill = decode if self._mixed else Track(self.number, slots + slot, log)
         seats = [(rank, rank.lanes[slot]) for rank in self.ranks]
         return Flight(slot, self.number * slots + slot, decode, prefill, seats)
 
@@ -193,7 +193,7 @@ class Engine:
     def _commit(self, flight: Flight) -> None:
         """Count the tokens of the passes that ended; finish, hand off and free."""
         track, ends = flight.track, flight.ends
-        step = len(track.ends)
+        step = track.steps
         track.commit(ends, flight.pipeline_s, flight.contention_s)
         if flight.decodes:
             flight.take_growth(len(ends))

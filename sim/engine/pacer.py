@@ -40,7 +40,7 @@ class Pacer:
         now, factor = flight.begun_s, self.factor
         passes, flight.grown = 1, 1
         if self._epochs is not None:
-            self.timer = self._epochs.at(len(flight.track.ends))
+            self.timer = self._epochs.at(flight.track.steps)
         flight.pipeline_s = flight.contention_s = 0.0
         if self._leap and not flight.prefills and factor == 1.0:
             passes = flight.piece
@@ -48,7 +48,7 @@ class Pacer:
                 passes = 1 if rank.pressed else rank.horizon(lane, passes)
             flight.piece = min(2 * flight.piece, LONGEST_PIECE)
             if self._epochs is not None:
-                passes = min(passes, self._epochs.left(len(flight.track.ends)))
+                passes = min(passes, self._epochs.left(flight.track.steps))
         if passes > 1:
             seconds = self.timer.price_run(flight.shapes, passes)
             flight.ends = list(accumulate(seconds, initial=now))

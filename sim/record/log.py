@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from sim.record.settings import Record
 from sim.record.tables import RL_TABLES, STEPS, TABLES, Column, Table
 
 Emit: TypeAlias = Callable[[Iterable[float]], None]
@@ -168,9 +169,16 @@ class Log:
     """All tables of one run. With `folder=None` they stay in memory."""
 
     def __init__(
-        self, folder: Path | None, derive: dict[str, Derive] | None = None, *, rl: bool = False
+        self,
+        folder: Path | None,
+        derive: dict[str, Derive] | None = None,
+        *,
+        rl: bool = False,
+        record: Record | None = None,
     ) -> None:
         """`derive` makes the derived columns of a table; `rl` asks for the tables of loops too."""
+        self.keeps_steps = record is None or record.clock == "steps"
+        """Whether the end of every step is wanted."""
         derive = derive or {}
         unused = () if rl else RL_TABLES
         self.writers = {
