@@ -89,9 +89,13 @@ def simulate(
     if until is not None:
         end = built.clock.at(until, AFTER_ALL)
         end.callbacks.append(_stop)
-    with listening_to_ctrl_c() as interrupt:
-        exhausted, events = _drive(built, interrupt, progress)
-    _close(built, exhausted)
+    try:
+        with listening_to_ctrl_c() as interrupt:
+            exhausted, events = _drive(built, interrupt, progress)
+        _close(built, exhausted)
+    except BaseException:
+        built.log.abandon()
+        raise
     simulated = built.cluster.last_end_s if exhausted else float(built.clock.now)
     partial = interrupt.pressed and not exhausted
     outcome = Outcome(built, partial, simulated, events)
