@@ -86,7 +86,6 @@ class Engine:
                 flight.resting = True
                 flight.wake = clock.event()
                 yield flight.wake
-                flight.resting = False
                 continue
             self.pacer.price(flight)
             if flight.prefills and self.on_last_pass:
@@ -178,7 +177,7 @@ class Engine:
         if any(r.waiting or r.prefilling or r.arrived for r in self.ranks):
             for flight in self.flights:
                 if flight.resting:
-                    flight.retime(self.clock, self.clock.now, DECIDE + flight.order)
+                    flight.rouse(self.clock)
 
     def _announce(self, flight: Flight) -> None:
         """Tell whoever streams KV which prompts this pass completes."""
@@ -325,7 +324,7 @@ class Engine:
         """Something has changed: wake those who rest, end a leap with its pass in progress."""
         for flight in self.flights:
             if flight.resting:
-                flight.retime(self.clock, self.clock.now, DECIDE + flight.order)
+                flight.rouse(self.clock)
             elif flight.leaping:
                 flight.cut(self.clock, STEP_END + flight.order)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from simpy.events import Event
 
-from sim.clock import Clock
+from sim.clock import DECIDE, Clock
 from sim.engine.lane import Lane
 from sim.engine.rank import Chunk, Rank
 from sim.engine.track import Track
@@ -105,6 +105,11 @@ class Flight:
         """The slot's process goes on at `time_s` instead."""
         if self.wake is not None:
             self.wake = clock.retime(self.wake, time_s, order)
+
+    def rouse(self, clock: Clock) -> None:
+        """The slot's process, which rests, looks again who may run, at the end of this instant."""
+        self.resting = False
+        self.retime(clock, clock.now, DECIDE + self.order)
 
     def cut(self, clock: Clock, step_end: int) -> None:
         """End the leap with the pass in progress."""
