@@ -39,21 +39,20 @@ class Clock(simpy.Environment):
     now = property(attrgetter("_now"), doc="Simulated time, seconds.")
     """SimPy's own is written in Python and takes twice as long."""
 
-    def play(self, events: int) -> None:
-        """Process so many events, as `step` would, one after the other, without calling it.
+    def step(self) -> None:
+        """Process the next event: SimPy's own without its provisions for `run(until)`.
 
-        Raises EmptySchedule when there are fewer, and whatever a process fails with.
+        Raises EmptySchedule when there is none, and whatever a process fails with.
         """
         queue = self._queue
-        for _ in range(events):
-            if not queue:
-                raise EmptySchedule
-            self._now, _, _, event = heappop(queue)
-            callbacks, event.callbacks = event.callbacks, None  # type: ignore[assignment]
-            for callback in callbacks:
-                callback(event)
-            if not event._ok:
-                raise event._value
+        if not queue:
+            raise EmptySchedule
+        self._now, _, _, event = heappop(queue)
+        callbacks, event.callbacks = event.callbacks, None  # type: ignore[assignment]
+        for callback in callbacks:
+            callback(event)
+        if not event._ok:
+            raise event._value
 
     def at(self, time_s: float, order: int, value: Any = None) -> Event:
         """An event at `time_s` (not before now); `order` is a band plus a number within it."""

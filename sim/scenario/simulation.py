@@ -123,11 +123,12 @@ def _stop(event: object) -> None:
 
 def _drive(built: Built, interrupt: Interrupt, progress: Progress | None) -> tuple[bool, int]:
     """Step until nothing is left, the end is reached or Ctrl-C: (nothing is left, events)."""
-    clock, log, cluster = built.clock, built.log, built.cluster
+    step, log, cluster = built.clock.step, built.log, built.cluster
     expected, events = built.source.expected, 0
     while not interrupt.pressed:
         try:
-            clock.play(EVENTS_AT_ONCE)
+            for _ in range(EVENTS_AT_ONCE):
+                step()
         except EmptySchedule:
             return True, events
         except _UntilError:
@@ -135,7 +136,7 @@ def _drive(built: Built, interrupt: Interrupt, progress: Progress | None) -> tup
         events += EVENTS_AT_ONCE
         log.pump()
         if progress is not None:
-            progress(sum(cluster.ended), expected, clock.now)
+            progress(sum(cluster.ended), expected, built.clock.now)
     return False, events
 
 
