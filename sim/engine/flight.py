@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import MutableSequence
 from collections.abc import Sequence as Many
 from dataclasses import dataclass, field
 
@@ -49,7 +50,7 @@ class Flight:
     decodes: bool = False
     """Whether the lanes' members take part."""
     begun_s: float = 0.0
-    ends: list[float] = field(default_factory=list)
+    ends: MutableSequence[float] = field(default_factory=list)
     """End of every pass of the leap; one when it does not leap."""
     grown: int = 1
     """Passes of the leap whose KV units are taken."""
