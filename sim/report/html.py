@@ -100,6 +100,11 @@ def warnings(summary: dict[str, Any], facts: dict[str, Any]) -> list[str]:
             f"The run was stopped early, at {facts.get('simulated_s') or 0.0:g} s: what was under "
             "way is counted as unfinished."
         )
+    if summary.get("clock") == "runs":
+        said.append(
+            "Single steps were not recorded (record.clock: runs): gaps between tokens are means "
+            "over runs of steps with the same members."
+        )
     counts = summary["requests"]
     lost = counts["arrived"] - counts["finished"]
     if "rl" in summary:  # a loop ends with samples under way, and gives some up

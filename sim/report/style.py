@@ -36,6 +36,7 @@ STATE_COLOURS = {
     "rejected": "#b8504f",
     "failed": "#d98032",
     "unfinished": "#6f7a86",
+    "cancelled": "#b9a36c",
 }
 
 LOOP_COLOURS = {

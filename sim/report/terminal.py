@@ -25,7 +25,8 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
         console.print(_pools(summary))
     console.print(summary["bottleneck"], highlight=False)
     counts = summary["requests"]
-    if summary["partial"] or counts["finished"] < counts["arrived"]:
+    given_up = counts.get("cancelled", 0)
+    if summary["partial"] or counts["finished"] + given_up < counts["arrived"]:
         lost = ", ".join(f"{counts[s]} {s}" for s in ("rejected", "failed", "unfinished"))
         early = "The run was stopped early. " if summary["partial"] else ""
         console.print(f"{early}Of {counts['arrived']} requests: {lost}.", style="yellow")
@@ -60,6 +61,8 @@ def _rates(summary: dict[str, Any]) -> Table:
     if slo is not None:
         rate = number(summary["goodput_requests_per_s"])
         rows.append(("goodput", f"{rate} requests/s", f"{percent(slo)} meet the SLO"))
+    if counts.get("cancelled"):
+        rows.append(("cancelled", number(counts["cancelled"]), "given up by their clients"))
     if summary["preemptions"]:
         rows.append(("preemptions", number(summary["preemptions"]), ""))
     for row in rows:

@@ -1,278 +1,126 @@
-"""Loops made by arithmetic: consistent tables of a reinforcement-learning run, nothing simulated.
-
-Every token takes `token_s`, whatever runs beside it; an engine's steps are told in pieces of equal
-length. Synchronous loops take turns on the same GPUs; with a staleness, batches are made ahead of
-the trainer, who takes the samples that are scored first.
-"""
+"""Small loops for tests, and what must hold of the tables of every one."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
 
-from sim.record.log import Log
-from sim.record.run_folder import RunFolder
-from sim.record.tables import ACTORS, PHASES, SAMPLE_STATES, TABLES
+from helpers import Run, play
 
-NAN = float("nan")
-TRAINED, FILTERED, STALE, ABORTED, IN_FLIGHT = range(len(SAMPLE_STATES))
-Column = NDArray[Any]
+PARTS = (
+    "wait_s", "prepare_s", "reshard_s", "logprob_s", "reference_s", "train_s", "checkpoint_s",
+    "recovery_s", "sync_s",
+)  # fmt: skip
+FATES = ("trained", "filtered", "stale", "aborted", "in_flight")
 
 
-@dataclass
-class ToyLoop:
-    """A loop, its books, and the run folder of it."""
-
-    steps: int = 6
-    prompts: int = 8
-    per_prompt: int = 4
-    staleness: int = 0
-    """0 is a synchronous, colocated loop; above it, batches made ahead on other GPUs."""
-    engines: int = 4
-    token_s: float = 0.01
-    train_s: float = 5.0
-    sync_s: float = 0.5
-    drop: float = 0.1
-    """Share of groups that the filter drops; as many groups are submitted more."""
-    mean_tokens: float = 400.0
-    sigma: float = 1.0
-    seed: int = 1
-    pieces: int = 24
-    """Rows of `steps` per engine and loop step."""
-    facts: dict[str, Any] = field(default_factory=dict)
-    samples: dict[str, Column] = field(default_factory=dict)
-    rows: dict[str, list[dict[str, float]]] = field(default_factory=dict)
-
-    def play(self) -> ToyLoop:
-        """Make the rows."""
-        self.random = np.random.default_rng(self.seed)
-        self.rows = {"rl_steps": [], "rl_phases": []}
-        self.batches: list[dict[str, Column]] = []
-        self.ends: list[float] = []
-        self.done: list[dict[str, Column]] = []
-        self.begun = 0
-        for _ in range(self.staleness + 1):
-            self.submit(0.0)
-        self.pending = self.batches[0]
-        for batch in self.batches[1:]:
-            self.join(batch)
-        now = 0.0
-        for step in range(self.steps):
-            now = self.step(step, now)
-            if step + 1 < self.steps or self.staleness:
-                self.join(self.submit(now))
-        self.settle()
-        return self
-
-    def write(self, folder: Path) -> RunFolder:
-        """The run folder with these tables; no requests, as if someone else had served them."""
-        if not self.samples:
-            self.play()
-        run = RunFolder.create(folder)
-        log = Log(run.path, rl=True)
-        log.writers["samples"].write(self.samples)
-        for name, rows in self.rows.items():
-            table = TABLES[name]
-            log.writers[name].write(
-                {c.name: np.array([r.get(c.name, 0.0) for r in rows]) for c in table.all_columns}
-            )
-        log.writers["steps"].write(self.engine_steps())
-        log.close()
-        run.write_json("run.json", self.run_facts())
-        run.write_json("topology.json", {"nodes": [], "links": [], "devices": []})
-        run.write_text("scenario.yaml", "name: toy loop\n")
-        return run
-
-    def run_facts(self) -> dict[str, Any]:
-        """run.json."""
-        engines = [
-            {"engine": e, "name": f"rollout-{e}", "pool": "rollout", "role": "both", "gpu": "H100",
-             "gpus": 2, "devices": [2 * e, 2 * e + 1], "layout": "tp2", "ranks": 1, "slots": 1,
-             "kv_blocks": 1000, "block_tokens": 16, "max_num_seqs": 64}
-            for e in range(self.engines)
-        ]  # fmt: skip
-        apart = self.staleness > 0
-        loop = {
-            "rollout_gpus": 2 * self.engines, "trainer_gpus": self.engines if apart else
-            2 * self.engines, "colocated": not apart, "prompts_per_step": self.prompts,
-            "cadence": "asynchronous" if apart else "synchronous",
-            "samples_per_prompt": self.per_prompt, "steps": self.steps, "epochs": 1,
-            "generated": self.begun,
-        }  # fmt: skip
-        return {
-            "name": "toy loop", "seed": self.seed, "versions": {"sim": "0"}, "partial": False,
-            "until_s": None, "simulated_s": self.rows["rl_steps"][-1]["end_s"], "fabric": "flows",
-            "engines": engines, "slo": None, "window": "all", "rl": loop | self.facts,
-        }  # fmt: skip
-
-    def submit(self, now: float) -> dict[str, Column]:
-        """Begin a batch of groups; some more than are needed, for those that are dropped."""
-        groups = self.prompts + (max(1, round(self.prompts * self.drop)) if self.drop else 0)
-        count = groups * self.per_prompt
-        r = self.random
-        scale = self.mean_tokens / np.exp(self.sigma**2 / 2)
-        lengths = np.ceil(scale * np.exp(self.sigma * r.standard_normal(count))).astype(np.int64)
-        generated = now + lengths * self.token_s
-        batch = {
-            "sample": self.begun + np.arange(count),
-            "index": np.arange(count) % self.per_prompt,
-            "prompt": (self.begun + np.arange(count)) // self.per_prompt,
-            "prompt_tokens": r.integers(50, 400, count),
-            "response_tokens": lengths,
-            "submitted_s": np.full(count, now),
-            "generated_s": generated,
-            "scored_s": generated + r.uniform(0.05, 0.4, count),
-            "first_version": np.full(count, len(self.ends)),
+def loop_tree(cadence: Any = "synchronous", **changes: Any) -> dict[str, Any]:
+    """A scenario of a few short steps: a constant time per pass, two engines. `changes` go into its
+    `rl` block; `top` into the scenario, `trainer` into the trainer."""
+    top, trainer = changes.pop("top", {}), changes.pop("trainer", {})
+    placement = "colocated" if cadence == "synchronous" else "apart"
+    rl = {
+        "steps": 4,
+        "prompts_per_step": 6,
+        "samples_per_prompt": 3,
+        "prompt_tokens": {"uniform": {"min_tokens": 5, "max_tokens": 60}},
+        "response_tokens": {"lognormal": {"mean_tokens": 40, "sigma": 0.8, "max_tokens": 200}},
+        "cadence": cadence,
+        "trainer": {
+            "placement": placement,
+            "layout": {"tp": 1, "dp": 2},
+            "micro_batch_tokens": 2048,
         }
-        dropped = r.random(groups) < self.drop
-        batch["fate"] = np.repeat(np.where(dropped, FILTERED, TRAINED), self.per_prompt)
-        batch |= {"state": np.full(count, IN_FLIGHT), "step": np.full(count, -1)}
-        self.begun += count
-        self.batches.append(batch)
-        return batch
+        | trainer,
+    }
+    engine = {"max_num_seqs": 8, "max_num_batched_tokens": 64, "gpu_memory_utilization": 0.6}
+    tree = {
+        "model": "qwen3-8b",
+        "topology": {"name": "dgx_h100", "nodes": 1},
+        "pools": {
+            "rollout": {"engines": 2, "timer": {"constant": {"step_s": 0.01}}, "engine": engine}
+        },
+        "rl": rl | {"trainer": rl["trainer"] | {"recipe": RECIPE}} | changes,
+    }
+    return tree | top
 
-    def join(self, batch: dict[str, Column]) -> None:
-        """Put a batch among those that the trainer may take from."""
-        self.pending = {k: np.concatenate([v, batch[k]]) for k, v in self.pending.items()}
 
-    def step(self, step: int, start: float) -> float:
-        """One step of the trainer, with its rows; gives its end."""
-        p, need = self.pending, self.prompts * self.per_prompt
-        late = p["first_version"] < step - self.staleness
-        p["state"][late & (p["fate"] == TRAINED)] = STALE
-        order = np.lexsort((p["sample"], p["scored_s"]))
-        usable = order[(p["fate"][order] == TRAINED) & (p["state"][order] == IN_FLIGHT)]
-        taken = usable[:need]
-        p["state"][taken], p["step"][taken] = TRAINED, step
-        ready = float(p["scored_s"][taken].max())
-        made = float(p["generated_s"][taken].max())
-        dropped = (p["fate"] == FILTERED) & (p["scored_s"] <= ready)
-        p["state"][dropped] = FILTERED
-        if not self.staleness:
-            rest = p["state"] == IN_FLIGHT
-            p["state"][rest] = ABORTED
-            cut = rest & (p["generated_s"] > ready)
-            p["response_tokens"][cut] = np.maximum(
-                (ready - start) / self.token_s, 1
-            ).astype(np.int64)  # fmt: skip
-            p["generated_s"][cut], p["scored_s"][rest] = ready, NAN
-        end = self.phases(step, start, made, ready)
-        self.book(step, start, end, made, ready, taken)
-        self.ends.append(end)
-        gone = p["state"] != IN_FLIGHT
-        self.done.append({k: v[gone] for k, v in p.items()})
-        self.pending = {k: v[~gone] for k, v in p.items()}
-        return end
+RECIPE = {"recompute": "full", "zero": 1, "offload": {}}
+"""An 8B model with its states in host memory fits on two GPUs."""
 
-    def phases(self, step: int, start: float, made: float, ready: float) -> float:
-        """Rows of `rl_phases`; gives the end of the step."""
-        begin = max(start, ready)
-        spans = [("trainer", "wait", start, begin)] if begin > start else []
-        now = begin
-        reshard, logprob = 0.0 if self.staleness else 0.3, 0.25 * self.train_s
-        for phase, length in (("prepare", 0.2), ("reshard", reshard), ("logprob", logprob),
-                              ("train", self.train_s)):  # fmt: skip
-            spans.append(("trainer", phase, now, now + length))
-            now += length
-        spans.append(("weight_sync", "sync", now, now + self.sync_s))
-        if self.staleness:
-            spans.append(("rollout", "generation", start, now))
-        else:
-            spans += [("rollout", "generation", start, made), ("reward", "reward", made, ready)]
-        self.rows["rl_phases"] += [
-            {"actor": ACTORS.index(a), "phase": PHASES.index(p), "step": step, "start_s": s,
-             "end_s": e} for a, p, s, e in spans if e > s
-        ]  # fmt: skip
-        return now + self.sync_s
 
-    def book(
-        self, step: int, start: float, end: float, made: float, ready: float, taken: Column
-    ) -> None:
-        """The row of `rl_steps`."""
-        p, n = self.pending, len(taken)
-        lag = self.lags(step, taken)
-        tokens = p["response_tokens"][taken]
-        wait = max(ready - start, 0.0)
-        exposed = min(max(made - start, 0.0), wait)
-        counts = np.bincount(p["state"], minlength=len(SAMPLE_STATES))
-        train, logprob = self.train_s, 0.25 * self.train_s
-        self.rows["rl_steps"].append({
-            "step": step, "version": step, "start_s": start, "end_s": end,
-            "generation_s": made - float(p["submitted_s"][taken].min()),
-            "exposed_generation_s": exposed, "exposed_reward_s": wait - exposed, "wait_s": wait,
-            "prepare_s": 0.2, "reshard_s": 0.0 if self.staleness else 0.3, "logprob_s": logprob,
-            "train_s": train, "sync_s": self.sync_s, "samples": n,
-            "prompts": len(np.unique(p["prompt"][taken])),
-            "prompt_tokens": p["prompt_tokens"][taken].sum(), "response_tokens": tokens.sum(),
-            "longest_tokens": tokens.max(), "staleness": (lag * tokens).sum() / tokens.sum(),
-            "staleness_max": int(step - p["first_version"][taken].min()), "bubble": 0.1,
-            "mfu": 0.4, "sync_bytes": 1e10, "filtered": counts[FILTERED], "stale": counts[STALE],
-            "aborted": counts[ABORTED], "in_flight": counts[IN_FLIGHT],
-        })  # fmt: skip
+def play_loop(cadence: Any = "synchronous", **changes: Any) -> Run:
+    """The tables of such a loop."""
+    return play(loop_tree(cadence, **changes))
 
-    def lags(self, step: int, rows: Column) -> Column:
-        """Mean over its tokens of the trained version less the version that made them; tokens are
-        made evenly from submission to the last one, and versions change at the ends of steps."""
-        p, ends = self.pending, np.array(self.ends)
-        return step - self.mean_version(
-            p["first_version"][rows], p["submitted_s"][rows], p["generated_s"][rows], ends
-        )
 
-    def mean_version(self, first: Column, begin: Column, end: Column, ends: Column) -> Column:
-        sums = np.concatenate([[0.0], np.cumsum(ends)])
-        low, high = (np.searchsorted(ends, t, side="right") for t in (begin, end))
-        later = (high - low) * end - (sums[high] - sums[low])
-        return np.asarray(first + later / (end - begin))
+def loop_laws(run: Run) -> None:
+    """Nobody is lost, nobody counted twice, and the trainer's day has no gaps."""
+    everybody_has_one_fate(run)
+    batches_are_whole(run)
+    days_have_no_gaps(run)
+    versions_are_in_order(run)
 
-    def settle(self) -> None:
-        """Put the samples together."""
-        every = [*self.done, self.pending]
-        s = {k: np.concatenate([b[k] for b in every]) for k in every[-1]}
-        end = self.ends[-1]
-        late = s["generated_s"] > end
-        s["response_tokens"][late] = ((end - s["submitted_s"][late]) / self.token_s).astype(int)
-        s["generated_s"][late] = np.where(s["response_tokens"][late] > 0, end, NAN)
-        s["scored_s"][late | (s["scored_s"] > end)] = NAN
-        order = np.argsort(s["sample"])
-        s = {k: v[order] for k, v in s.items()}
-        trained, ends = s["state"] == TRAINED, np.array(self.ends)
-        last = np.searchsorted(ends, np.nan_to_num(s["generated_s"], nan=0.0), side="right")
-        last = np.maximum(last, s["first_version"])
-        begin, stop = s["submitted_s"], np.fmax(s["generated_s"], s["submitted_s"] + 1e-9)
-        lag = s["step"] - self.mean_version(s["first_version"], begin, stop, ends)
-        one = np.ones(len(last), dtype=np.int64)
-        self.samples = {c.name: s.get(c.name, 0 * one) for c in TABLES["samples"].columns} | {
-            "request": s["sample"], "turns": one, "uses": trained.astype(np.int64),
-            "reward_s": s["scored_s"] - s["generated_s"], "last_version": last,
-            "staleness": np.where(trained, lag, NAN),
-            "staleness_max": np.where(trained, s["step"] - s["first_version"], -1),
-            "interruptions": last - s["first_version"],
-        }  # fmt: skip
 
-    def engine_steps(self) -> dict[str, Column]:
-        """Rows of `steps`: each engine in pieces of equal length, where something runs."""
-        end = self.ends[-1]
-        edges = np.linspace(0.0, end, self.steps * self.pieces + 1)
-        middles, width = (edges[1:] + edges[:-1]) / 2, edges[1] - edges[0]
-        s = self.samples
-        known = ~np.isnan(s["generated_s"])
-        parts = []
-        for e in range(self.engines):
-            mine = known & (s["sample"] % self.engines == e)
-            starts, stops = np.sort(s["submitted_s"][mine]), np.sort(s["generated_s"][mine])
-            running = np.searchsorted(starts, middles) - np.searchsorted(stops, middles)
-            some = running > 0
-            parts.append((np.full(some.sum(), e), edges[:-1][some], running[some]))
-        engine, start, running = (np.concatenate(x) for x in zip(*parts, strict=True))
-        n = max(round(width / self.token_s), 1)
-        rows = {c.name: np.zeros(len(start)) for c in TABLES["steps"].all_columns}
-        position = np.arange(len(start)) - np.searchsorted(engine, engine)
-        return rows | {
-            "engine": engine, "start_s": start, "end_s": start + width, "n": np.full(len(start), n),
-            "linear_s": np.full(len(start), width), "decodes": running, "sampled": running,
-            "first_step": n * position, "used_blocks": np.minimum(running * 4, 1000),
-        }  # fmt: skip
+def everybody_has_one_fate(run: Run) -> None:
+    samples, requests = run.table("samples"), run.table("requests")
+    assert sorted(samples["sample"]) == list(range(len(samples)))
+    assert set(samples["state"]) <= set(FATES)
+    asked = samples[samples["request"] >= 0]["request"]
+    assert asked.is_unique
+    assert set(asked) <= set(requests["request"])
+    trained = samples[samples["state"] == "trained"]
+    ended = requests.set_index("request").loc[trained["request"]]
+    assert (ended["state"] == "finished").all()
+    assert (trained["staleness"] >= 0).all()
+    assert (trained["staleness_max"] >= trained["staleness"]).all()
+
+
+def batches_are_whole(run: Run) -> None:
+    """Every step trains on whole groups, and every sample is of one step."""
+    steps, samples = run.table("rl_steps"), run.table("samples")
+    trained = samples[samples["state"] == "trained"]
+    by_step = trained.groupby("step")
+    for _, row in steps.iterrows():
+        mine = by_step.get_group(row["step"])
+        assert len(mine) == row["samples"]
+        assert mine["prompt"].nunique() == row["prompts"]
+        assert mine["response_tokens"].sum() == row["response_tokens"]
+        assert mine["scored_s"].max() <= row["end_s"]
+        lag = np.average(mine["staleness"], weights=mine["response_tokens"])
+        assert abs(lag - row["staleness"]) < 1e-9
+
+
+def days_have_no_gaps(run: Run) -> None:
+    steps, phases = run.table("rl_steps"), run.table("rl_phases")
+    whole = steps["end_s"] - steps["start_s"]
+    assert (whole - steps[list(PARTS)].sum(axis=1)).abs().max() < 1e-9
+    assert (steps["start_s"].iloc[1:].to_numpy() == steps["end_s"].iloc[:-1].to_numpy()).all()
+    exposed = steps["exposed_generation_s"] + steps["exposed_reward_s"]
+    assert (exposed <= steps["wait_s"] + 1e-9).all()
+    for _, mine in phases.groupby("actor", observed=True):
+        ordered = mine.sort_values("start_s")
+        assert (
+            ordered["start_s"].iloc[1:].to_numpy() >= ordered["end_s"].iloc[:-1].to_numpy()
+        ).all()
+
+
+def versions_are_in_order(run: Run) -> None:
+    samples, engines = run.table("samples"), run.table("engines")
+    assert (samples["first_version"] <= samples["last_version"]).all()
+    for _, mine in engines.groupby("engine"):
+        assert mine["version"].is_monotonic_increasing
+
+
+def same_tables(first: Run, second: Run) -> None:
+    """To the last bit; NaN is like NaN."""
+    for name in ("rl_steps", "rl_phases", "samples", "requests", "steps", "clock", "intervals"):
+        pd.testing.assert_frame_equal(first.table(name), second.table(name), check_exact=True)
+
+
+def fates(run: Run) -> dict[str, int]:
+    """Samples by fate."""
+    counted: pd.Series[int] = run.table("samples")["state"].value_counts()
+    return {fate: int(counted.get(fate, 0)) for fate in FATES}

@@ -15,7 +15,7 @@ from sim.measure.loop_invariants import check_loop
 from sim.measure.rl import drafting_bound, rollout_idle
 from sim.measure.summary import measure
 from sim.measure.utilisation import Activity
-from tests.helpers.loops import ToyLoop
+from tests.helpers.toy_loops import ToyLoop
 
 
 def test_the_numbers_of_a_loop_are_those_counted_by_hand(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from sim import plugins
 from sim.measure.summary import measure
 from sim.record.run_folder import RunFolder
 from sim.report.html import FIGURES, draw_figures
-from tests.helpers.loops import ToyLoop
+from tests.helpers.toy_loops import ToyLoop
 
 
 def empty(folder: Path) -> RunFolder:
