@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated, Literal
 
@@ -184,6 +185,17 @@ class TrainingLayout:
             raise ScenarioError(
                 f"training.layout: ep={self.ep} divides experts and {name} has none; set ep = 1"
             )
+
+
+def layers_by_speed(layers: int, speeds: Sequence[float]) -> tuple[int, ...]:
+    """Layers of every stage, for `stage_layers`, so that the slowest stage takes as little time as
+    whole layers let it, and none is empty: each in turn where it is done first (Holmes, arXiv
+    2312.03549, section 3.3: in proportion to measured speeds)."""
+    given = [1] * len(speeds)
+    for _ in range(layers - len(speeds)):
+        at = min(range(len(speeds)), key=lambda i: ((given[i] + 1) / speeds[i], i))
+        given[at] += 1
+    return tuple(given)
 
 
 def _divides(what: str, amount: int, setting: str, parts: int) -> None:

@@ -16,6 +16,7 @@ from typing import Annotated
 from pydantic import Field
 
 from sim.errors import ScenarioError
+from sim.perf.training.layout import layers_by_speed
 from sim.settings import settings
 
 Seconds = Annotated[float, Field(ge=0)]
@@ -159,12 +160,7 @@ def ideal_speed(gpus: int) -> float:
 def rebalanced_layers(layers: int, stages: int, replicas: int, failed: int) -> tuple[int, ...]:
     """Layers of every stage when stage `failed` has d − 1 of d devices: the largest time per device
     is as small as whole layers let it be."""
-    room = [replicas - (i == failed) for i in range(stages)]
-    given = [0] * stages
-    for _ in range(layers):
-        at = min(range(stages), key=lambda i: ((given[i] + 1) / room[i], i))
-        given[at] += 1
-    return tuple(given)
+    return layers_by_speed(layers, [replicas - (i == failed) for i in range(stages)])
 
 
 def rebalanced_speed(layers: int, stages: int, replicas: int) -> float:

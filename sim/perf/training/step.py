@@ -17,6 +17,7 @@ from sim.perf.training.kernels import TrainingKernels, attention_core
 from sim.perf.training.layer_cost import Causes, Coster, PassCost
 from sim.perf.training.layout import TrainingLayout
 from sim.perf.training.memory import training_memory
+from sim.perf.training.nics import Nics
 from sim.perf.training.outcome import TrainingStep
 from sim.perf.training.outside import Outside, Stages
 from sim.perf.training.play import Times, play
@@ -291,9 +292,11 @@ def trainer(
     *,
     devices: Sequence[int] | None = None,
     shelf: Shelf | None = None,
+    nics: Nics | None = None,
 ) -> Trainer:
     """A trainer on a machine. Kernels are those of the GPU's calibrations, or of the nearest GPU's
-    (`sim.perf.fitted`); `devices` of the topology are its first ones when left out.
+    (`sim.perf.fitted`); `devices` of the topology are its first ones when left out; `nics` say
+    which nodes do not reach each other by RDMA.
 
     Raises ScenarioError for a layout that does not divide the model or the machine.
     """
@@ -301,7 +304,10 @@ def trainer(
     layout.check(model)
     _check_recipe(layout, chosen, model)
     kernels = TrainingKernels(gpu, shelf or Shelf(gpu, ENGINES), model.hidden)
-    wires, stages = training_wires(topology, layout, devices), stages_of(layout, model, chosen)
+    wires, stages = (
+        training_wires(topology, layout, devices, nics),
+        stages_of(layout, model, chosen),
+    )
     return Trainer(model, gpu, layout, chosen, wires, kernels, stages, model.layer_counts)
 
 
