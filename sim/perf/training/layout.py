@@ -22,7 +22,7 @@ from sim.settings import settings
 
 Count = Annotated[int, Field(ge=1)]
 Schedule = Literal["gpipe", "1f1b", "interleaved", "zero_bubble"]
-Vocabulary = Literal["ends", "stages"]
+Vocabulary = Literal["ends", "stages", "interlaced"]
 
 
 @settings
@@ -56,8 +56,8 @@ class TrainingLayout:
     chunks: Count = 1
     """Model chunks per stage, for `interleaved` (v of arXiv 2104.04473)."""
     vocabulary: Vocabulary = "ends"
-    """Embedding and head on the first and the last stage, or cut over all stages (arXiv
-    2411.05288)."""
+    """Embedding and head on the first and the last stage; or cut over all stages, as passes whose
+    exchanges are hidden, or in step with each other (arXiv 2411.05288)."""
     stage_layers: tuple[Count, ...] | None = None
     """Layers of every stage; evenly when left out."""
 
@@ -90,6 +90,11 @@ class TrainingLayout:
     def dispatches(self) -> bool:
         """Whether tokens go to their experts; if not, experts are cut like any other layer."""
         return self.ep > 1 or self.expert_tp != self.tp
+
+    @property
+    def spreads_vocabulary(self) -> bool:
+        """Whether every stage has a part of embedding and head."""
+        return self.vocabulary != "ends"
 
     @property
     def share(self) -> int:
