@@ -17,7 +17,10 @@ from sim.record.log import Log
 from sim.record.tables import NONE, REASONS, STATES
 from sim.workload.request import Happening, Request, Source
 
-FINISHED, REJECTED, FAILED, UNFINISHED = range(len(STATES))
+FINISHED, REJECTED, FAILED, UNFINISHED, CANCELLED = range(len(STATES))
+
+
+_WHY = {FAILED: "fault", CANCELLED: "client"}
 
 
 class Cluster:
@@ -76,6 +79,14 @@ class Cluster:
             self._wake = None
             if source.peek() is not None:
                 self._accept(source.take())
+                while self._next_is_due():
+                    self._accept(source.take())
+
+    def _next_is_due(self) -> bool:
+        """Whether the next request comes at this very moment, before anything else happens: it
+        needs no event of its own (thousands may arrive at once)."""
+        time_s, clock = self._source.peek(), self.clock
+        return time_s is not None and time_s <= clock.now and clock.would_be_next(ARRIVAL)
 
     def _accept(self, request: Request) -> None:
         self.arrived += 1
@@ -96,7 +107,22 @@ class Cluster:
         ready = self.clock.at(self._desk.ready_s(self.clock.now, request.prompt_tokens), ARRIVAL)
         callbacks = ready.callbacks
         if callbacks is not None:
-            callbacks.append(lambda _: self._deployment.accept(sequence))
+            callbacks.append(lambda _: self._past_the_desk(sequence))
+
+    def _past_the_desk(self, sequence: Sequence) -> None:
+        if sequence.number in self._inside:
+            self._deployment.accept(sequence)
+
+    def cancel(self, number: int) -> None:
+        """The client gives a request up. It ends as cancelled as soon as no pass works on it, or
+        as finished if that pass makes its last token."""
+        if number not in self._inside:
+            raise BrokenInvariant(f"request {number} is given up at {self.clock.now} s, but ended")
+        sequence = self._inside[number][1]
+        if sequence.engine is None:  # still at the desk
+            self.cancelled(sequence)
+        else:
+            self._deployment.cancel(sequence)
 
     # ---- what the deployment tells
 
@@ -113,12 +139,16 @@ class Cluster:
         """The request was lost."""
         self._end(sequence, FAILED, NONE, Happening.FAILED)
 
+    def cancelled(self, sequence: Sequence) -> None:
+        """No engine has it any more."""
+        self._end(sequence, CANCELLED, NONE, Happening.CANCELLED)
+
     def _end(self, sequence: Sequence, state: int, engine: int, what: Happening) -> None:
         request, known = self._inside.pop(sequence.number)
         if known is not sequence:
             raise BrokenInvariant(f"request {sequence.number} ended twice at {self.clock.now} s")
         self._sampler.forget(sequence.number)
-        reason = REASONS.index("fault") if state == FAILED else 0
+        reason = REASONS.index(_WHY[state]) if state in _WHY else 0
         self._row(request, sequence, state, engine, reason)
         if self.on_end is not None:
             self.on_end(request, sequence)

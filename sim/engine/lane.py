@@ -108,6 +108,10 @@ class Lane:
         if self._caps:
             self._count_caps(sequence, computed, -1)
 
+    def made(self, sequence: Sequence) -> int:
+        """Tokens that a member has made here."""
+        return self.tick - sequence.join_tick
+
     def advance(self, passes: int) -> None:
         """Every member has decoded `passes` tokens."""
         self.tick += passes

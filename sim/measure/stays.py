@@ -18,7 +18,7 @@ Flags = NDArray[np.bool_]
 DECODE = STAGES.index("decode")
 COMPLETE = tuple(CLOSED.index(c) for c in ("finished", "handed_off", "decoding"))
 HANDED_OFF = CLOSED.index("handed_off")
-SENT_BACK = tuple(CLOSED.index(c) for c in ("preempted", "failed"))
+SENT_BACK = tuple(CLOSED.index(c) for c in ("preempted", "failed", "withdrawn"))
 
 READ = (
     "request", "engine", "rank", "slot", "stage", "first_step", "last_step", "tokens",
@@ -90,7 +90,7 @@ class Stays:
 
     @property
     def sent_back(self) -> Flags:
-        """Whether it ended by preemption or a fault."""
+        """Whether it ended by preemption, a fault, or being taken out of its engine."""
         return np.isin(self.closed, SENT_BACK)
 
     def before(self, what: Flags) -> Ints:

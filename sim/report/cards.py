@@ -92,7 +92,8 @@ def _rate_cards(summary: dict[str, Any]) -> list[Card]:
 
 def _use_cards(summary: dict[str, Any]) -> list[Card]:
     counts = summary["requests"]
-    others = [f"{number(counts[s])} {s}" for s in ("rejected", "failed", "unfinished") if counts[s]]
+    ways = ("rejected", "failed", "cancelled", "unfinished")
+    others = [f"{number(counts[s])} {s}" for s in ways if counts.get(s)]
     return [
         Card(
             "Requests finished",

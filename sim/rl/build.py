@@ -9,6 +9,7 @@ from sim.clock import Clock
 from sim.cluster.cluster import Cluster
 from sim.engine.engine import Engine
 from sim.network.fabric import Fabric
+from sim.network.topology import Topology
 from sim.record.log import Log
 from sim.rl.books import Books
 from sim.rl.environments import EnvironmentServices
@@ -17,7 +18,8 @@ from sim.rl.loop import Loop
 from sim.rl.planning import RlPlan
 from sim.rl.rewards import RewardServices
 from sim.rl.rollouts import Rollouts
-from sim.rl.weight_sync import Mover
+from sim.rl.upkeep import Upkeep
+from sim.rl.weight_sync import Mover, Updates
 from sim.rng import Draws
 
 
@@ -28,6 +30,7 @@ class LoopServices:
     clock: Clock
     log: Log
     fabric: Fabric
+    topology: Topology
     cluster: Cluster
     engines: list[Engine]
     draws: Callable[[str], Draws]
@@ -42,14 +45,18 @@ def open_rollouts(plan: RlPlan) -> Rollouts:
 def build_loop(plan: RlPlan, rollouts: Rollouts, services: LoopServices) -> Loop:
     """The loop, with nothing begun."""
     s, clock = plan.settings, services.clock
-    mover = Mover(clock, services.fabric)
+    mover = Mover(clock, services.fabric, services.topology)
     books = Books(clock, services.log)
     rollouts.environment = s.environment.start(
         EnvironmentServices(clock, services.draws("rl.environment"))
     )
     rollouts.reward = s.reward.start(RewardServices(clock, services.draws("rl.reward")))
     rollouts.look_again = services.cluster.look_again
+    rollouts.cancel = services.cluster.cancel
     services.cluster.on_end = rollouts.ended
+    ends = plan.devices[0], plan.devices[-1]
+    rate = services.topology.route(*ends).bytes_per_s
+    upkeep = Upkeep(s.trainer, plan.trainer, rate, books, mover, services.draws("rl.failures"))
     return Loop(
         steps=s.steps,
         prompts_per_step=s.prompts_per_step,
@@ -57,10 +64,9 @@ def build_loop(plan: RlPlan, rollouts: Rollouts, services: LoopServices) -> Loop
         clock=clock,
         books=books,
         rollouts=rollouts,
-        learner=Learner(s.trainer, plan.trainer, s.prepare_s, books, mover),
+        learner=Learner(s.trainer, plan.trainer, plan.devices, s.prepare_s, books, mover, upkeep),
         mover=mover,
         filter=s.filter.start(services.draws("rl.filter")),
-        engines=services.engines,
+        updates=Updates(mover, services.engines, plan.to_engines, rollouts.loaded),
         to_training=plan.to_training,
-        to_engines=plan.to_engines,
     )

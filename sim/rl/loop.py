@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from simpy.events import Event
 
 from sim.clock import Clock
-from sim.engine.engine import Engine
 from sim.errors import BrokenInvariant
 from sim.rl.books import (
     GENERATION,
@@ -29,7 +29,8 @@ from sim.rl.filters import RunningFilter
 from sim.rl.learner import Learner
 from sim.rl.rollouts import Rollouts
 from sim.rl.samples import ABORTED, FILTERED, STALE, TRAINED, Group
-from sim.rl.weight_sync import Mover, SyncPlan, quiet
+from sim.rl.weight_sync import Mover, Updates
+from sim.rl.weights import Move
 
 MOST_DROPPED = 50
 """Batches' worth of groups that may be dropped in a row before the loop is given up."""
@@ -48,15 +49,15 @@ class Loop:
     learner: Learner
     mover: Mover
     filter: RunningFilter
-    engines: list[Engine]
-    to_training: SyncPlan | None
-    """Weights into the trainer's layout; None for a trainer apart."""
-    to_engines: SyncPlan
-    """Weights into the engines."""
+    updates: Updates
+    to_training: Move | None
+    """What brings a colocated trainer onto the GPUs; None for one apart."""
     version: int = 0
     """Updates that the policy has had."""
     trained: int = 0
     """Version that the last step trained."""
+    syncing: bool = False
+    """All engines pause for new weights."""
     open_groups: int = 0
     """Groups that are being generated or scored."""
     submitted: int = 0
@@ -162,18 +163,21 @@ class Loop:
             wake, self._wanted, self._wake = self._wake, None, None
             wake.succeed()
 
-    def wait_for(self, groups: int) -> Steps:
-        """The trainer waits until so many groups are ready; prompts that were dropped are replaced
-        where nothing else would come."""
+    def wait_for(self, groups: int, *, in_order: bool = False) -> Steps:
+        """The trainer waits until so many groups are ready, or (`in_order`) those submitted first;
+        prompts that were dropped are replaced where nothing else would come."""
 
         def enough() -> bool:
             missing = groups - len(self.ready) - self.open_groups
             if missing > 0 and not self.gave_up:
                 self.submit(missing)
-            return len(self.ready) >= groups
+            if len(self.ready) < groups:
+                return False
+            return not in_order or not any(g.open for g in islice(self.live, groups))
 
         yield from self.until(enough)
-        made = max((g.generated_s for g in self.ready[:groups]), default=self.clock.now)
+        awaited = list(islice(self.live, groups)) if in_order else self.ready[:groups]
+        made = max((g.generated_s for g in awaited), default=self.clock.now)
         self.books.waited(made)
 
     def drained(self) -> Steps:
@@ -196,27 +200,21 @@ class Loop:
         self.version += 1
 
     def sync(self, *, keep_kv: bool = True) -> Steps:
-        """The newest weights into all engines, which pause meanwhile."""
-        self._pause()
-        yield from quiet(self.clock, self.engines)
-        self.books.switch(SYNC, SYNCING)
-        yield from self.mover.move(self.to_engines)
-        self.books.switch(SYNC, None)
-        self.books.sync_bytes += self.to_engines.nbytes
-        self.rollouts.version = self.version
-        self._resume(keep_kv)
-        self.books.spend(SYNCING if self.to_training is None else RESHARD)
-
-    def _pause(self) -> None:
-        self.books.switch(ROLLOUT, SYNCING)
-        for engine in self.engines:
-            engine.levers.pause()
-
-    def _resume(self, keep_kv: bool) -> None:
-        for engine in self.engines:
-            engine.levers.resume()
-        self.books.switch(ROLLOUT, None)
-        self._activity()
+        """The newest weights into the engines, which pause for them, all at once or (where they
+        take them from relays) each by itself."""
+        updates, books = self.updates, self.books
+        books.switch(SYNC, SYNCING)
+        if updates.published:
+            yield from updates.publish(self.version, keep_kv=keep_kv)
+        else:
+            self.syncing = True
+            self._activity()
+            yield from updates.push(self.version, keep_kv=keep_kv)
+            self.syncing = False
+            self._activity()
+        books.switch(SYNC, None)
+        books.sync_bytes += updates.plan.nbytes
+        books.spend(SYNCING if self.to_training is None else RESHARD)
 
     def close_step(self, groups: Sequence[Group]) -> None:
         """A step is over, weight sync included."""
@@ -232,7 +230,8 @@ class Loop:
     def _activity(self) -> None:
         """Generation or scoring may have begun or ended."""
         books, rollouts = self.books, self.rollouts
-        books.switch(ROLLOUT, GENERATION if rollouts.generating else None)
+        busy = SYNCING if self.syncing else GENERATION if rollouts.generating else None
+        books.switch(ROLLOUT, busy)
         books.switch(REWARD_WORKERS, REWARD if rollouts.scoring else None)
         self._look()
 

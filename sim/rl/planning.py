@@ -5,46 +5,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from sim.catalog.counting import total_params
 from sim.catalog.gpu import Gpu
 from sim.catalog.model import Model
 from sim.cluster.placements import Placement
 from sim.errors import ScenarioError
 from sim.network.topology import Topology
-from sim.perf.spread import Spread
-from sim.perf.training import Trainer, training_memory
+from sim.perf.training import Trainer, packed_batch, training_memory
 from sim.perf.training import trainer as make_trainer
 from sim.perf.training.batch import MicroBatch
-from sim.perf.training.weight_sync import sync_s, tensor_count
 from sim.plugins import name_of
 from sim.rl.prompts import Prompts
 from sim.rl.settings import RlSettings
-from sim.rl.weight_sync import Hop, SyncPlan
-
-WEIGHT_BYTES = 2.0
-"""Of a parameter in 16 bit, as trainers keep it."""
-
-Devices = tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Generating:
-    """A pool that rolls out."""
-
-    name: str
-    gpu: Gpu
-    spread: Spread
-    devices: tuple[Devices, ...]
-    """By engine."""
-    block_tokens: int
-    """Of its prefix blocks; 0 where it keeps none."""
-    longest_tokens: int
-    """Context that it serves."""
+from sim.rl.weights import Devices, Generating, Move, reshards, synced
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +33,11 @@ class RlPlan:
     devices: Devices
     """The trainer's."""
     colocated: bool
-    to_training: SyncPlan | None
-    to_engines: SyncPlan
+    to_training: Move | None
+    """Before a colocated trainer works."""
+    to_engines: Move
     rollout_gpus: int
+    topology: Topology
 
     @property
     def gpus(self) -> int:
@@ -82,14 +60,45 @@ class RlPlan:
             "epochs": s.trainer.epochs,
         }
 
+    def preview(self) -> dict[str, object]:
+        """What a step will be like before any is played: the first batch priced, weights alone on
+        the wires."""
+        s, t = self.settings, self.settings.trainer
+        numbers = np.arange(s.prompts_per_step)
+        answers = self.prompts.response_lengths(numbers)
+        lengths = (self.prompts.prompt_lengths(numbers)[:, None] + answers).reshape(-1)
+        most = max(t.micro_batch_tokens, int(lengths.max()))
+        multiple = t.layout.pp if t.layout.schedule == "interleaved" else 1
+        batch = packed_batch(lengths, most, t.layout.dp, multiple)
+        step = self.trainer.plan(batch, check=False)
+        return {
+            "prompt_tokens_mean": float(self.prompts.prompt_lengths(numbers).mean()),
+            "response_tokens_mean": float(answers.mean()),
+            "response_tokens_max": int(answers.max()),
+            "train_s": step.seconds * t.epochs,
+            "logprob_s": self.trainer.forward_s(batch) * (t.logprobs + t.reference),
+            "mfu": step.mfu,
+            "weights_s": self.to_engines.alone_s(self.topology),
+            "weights_bytes": self.to_engines.nbytes,
+            "memory": {
+                "weight_bytes": step.memory.weight_bytes,
+                "gradient_bytes": step.memory.gradient_bytes,
+                "optimizer_bytes": step.memory.optimizer_bytes,
+                "activation_bytes": step.memory.activation_bytes,
+                "reserve_bytes": step.memory.reserve_bytes,
+                "total_bytes": step.memory.total_bytes,
+                "gpu_bytes": step.memory.gpu_bytes,
+            },
+        }
+
     def assumptions(self) -> list[dict[str, str]]:
         """Guesses that the loop leans on."""
         s = self.settings
         rows = s.cadence.assumptions() + s.reward.assumptions()
         rows += s.environment.assumptions() + s.filter.assumptions()
         if self.colocated:
-            why = "assumed: what sleeps is in host memory, and moving it there is not priced"
-            rows.append({"what": "colocated trainer", "value": "", "source": why})
+            why = "assumed: engines give up weights and KV cache while it trains, at no cost"
+            rows.append({"what": "colocated engines", "value": "", "source": why})
         why = "assumed: kernels of serving stand for a trainer's (docs/training.md)"
         return [*rows, {"what": "training step", "value": "", "source": why}]
 
@@ -130,11 +139,14 @@ def plan_loop(
     longest = _longest(s, prompts)
     _check_contexts(pools, longest)
     _check_memory(s, made, model, gpu, longest)
+    to_training: Move | None = None
     if colocated:
-        to_training, to_engines = _reshards(s, model, topology, pools, devices)
+        to_training, to_engines = reshards(s, made, topology, pools, devices, longest)
     else:
-        to_training, to_engines = None, _sync(s, model, gpu, topology, pools, devices)
-    return RlPlan(s, prompts, made, devices, colocated, to_training, to_engines, len(shared))
+        to_engines = synced(s, model, gpu, topology, pools, devices)
+    return RlPlan(
+        s, prompts, made, devices, colocated, to_training, to_engines, len(shared), topology
+    )
 
 
 def place_trainer(
@@ -179,83 +191,3 @@ def _check_memory(s: RlSettings, made: Trainer, model: Model, gpu: Gpu, longest:
         model, layout, s.trainer.recipe, gpu, micro, 4 * layout.pp, made.stages
     )
     memory.check(layout, model, gpu)
-
-
-# ---- weights
-
-
-def _sync(
-    s: RlSettings,
-    model: Model,
-    gpu: Gpu,
-    topology: Topology,
-    pools: Sequence[Generating],
-    senders: Devices,
-) -> SyncPlan:
-    """From a trainer apart to every engine."""
-    w = s.weight_sync
-    engines = tuple(e for p in pools for e in p.devices)
-    params = float(total_params(model))
-    parts = sync_s(
-        w, gpu, topology, params=params, tensors=tensor_count(model), senders=senders,
-        engines=engines,
-    )  # fmt: skip
-    sent = params * (WEIGHT_BYTES if w.quantise == "receiver" else w.bytes_per_param)
-    rounds = _rounds(s, topology, senders, engines, sent / w.wire_fraction)
-    before, after = parts.gather_s, parts.tensors_s + parts.reload_s
-    if w.quantise == "receiver":
-        after += parts.quantise_s
-    else:
-        before += parts.quantise_s
-    return SyncPlan(before, rounds, after)
-
-
-def _rounds(
-    s: RlSettings,
-    topology: Topology,
-    senders: Devices,
-    engines: tuple[Devices, ...],
-    nbytes: float,
-) -> tuple[tuple[Hop, ...], ...]:
-    w, replica = s.weight_sync, senders[: s.trainer.layout.replica_gpus]
-    if w.by == "sender":
-        first = senders[0]
-        return tuple(
-            (Hop(topology.bundle([(first, d) for d in engine]), nbytes),) for engine in engines
-        )
-    if w.by == "striped":
-        everyone = [d for engine in engines for d in engine]
-        pairs = [(senders[i % len(senders)], d) for i, d in enumerate(everyone)]
-        return ((Hop(topology.bundle(pairs), nbytes * len(engines)),),)
-    chain = [replica, *engines]
-    pairs = [(src[i % len(src)], d) for src, dst in pairwise(chain) for i, d in enumerate(dst)]
-    filling = 1.0 + (len(engines) - 1) / w.pieces
-    return ((Hop(topology.bundle(pairs), nbytes * len(engines) * filling),),)
-
-
-def _reshards(
-    s: RlSettings,
-    model: Model,
-    topology: Topology,
-    pools: Sequence[Generating],
-    devices: Devices,
-) -> tuple[SyncPlan, SyncPlan]:
-    """Between the layouts of training and generation on the same GPUs (HybridFlow, arXiv
-    2409.19256, table 2): a device gathers what it needs and has not, M/(t_g·p_g) − M/(t·p); going
-    back it keeps its own shard, and nothing moves."""
-    layout, weights = s.trainer.layout, WEIGHT_BYTES * float(total_params(model))
-    hops = []
-    for pool in pools:
-        width = pool.spread.devices
-        missing = weights / width - weights / (layout.tp * layout.pp * layout.ep)
-        if missing <= 0:
-            continue
-        everyone = [d for engine in pool.devices for d in engine]
-        far = max(1, width)
-        pairs = [(d, everyone[(i + far) % len(everyone)]) for i, d in enumerate(everyone)]
-        apart = [(a, b) for a, b in pairs if a != b]
-        if apart:
-            hops.append(Hop(topology.bundle(apart), missing * len(apart)))
-    back = SyncPlan(0.0, (), 0.0)
-    gathered = SyncPlan(0.0, (tuple(hops),) if hops else (), s.weight_sync.reload_s)
-    return back, gathered

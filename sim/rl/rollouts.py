@@ -102,8 +102,13 @@ class Rollouts:
     def ended(self, request: Request, sequence: Sequence) -> None:
         """The cluster is about to tell that a request ended: which versions made its tokens."""
         sample = self._asked[request.number]
-        if sequence.generated:
-            sample.versions.append((self.version, sequence.generated))
+        made = sequence.by_version()
+        sample.interruptions += max(0, len(made) - 1)
+        sample.versions += made
+
+    def loaded(self, version: int) -> None:
+        """All engines have a version of the policy."""
+        self.version = version
 
     # ---- the life of a sample
 

@@ -54,7 +54,7 @@ def build(plan: Plan, folder: Path | None, source: Source | None = None) -> Buil
     plan's own when left out."""
     s = plan.scenario.settings
     clock, breakdown = Clock(), Breakdown()
-    log = Log(folder, {"steps": breakdown}, rl=plan.loop is not None)
+    log = Log(folder, {"steps": breakdown}, record=s.record, rl=plan.loop is not None)
     source = source or open_workload(plan)
     sampler = Sampler()
     pools, views = _pools(plan, Services(clock, log, sampler), breakdown)
@@ -87,7 +87,7 @@ def build(plan: Plan, folder: Path | None, source: Source | None = None) -> Buil
     if plan.loop is not None and isinstance(source, Rollouts):
         engines = [e for pool in pools for e in pool.engines]
         draws = partial(Draws, s.seed)
-        services = LoopServices(clock, log, fabric, cluster, engines, draws)
+        services = LoopServices(clock, log, fabric, plan.topology, cluster, engines, draws)
         loop = build_loop(plan.loop, source, services)
         loop.open()
     return Built(plan, clock, log, cluster, fabric, pools, source, loop)

@@ -20,8 +20,9 @@ from sim.perf.spread import Spread
 from sim.perf.task import Formats, PriceTask
 from sim.plugins import name_of
 from sim.rl.build import open_rollouts
-from sim.rl.planning import Generating, RlPlan, place_trainer, plan_loop
+from sim.rl.planning import RlPlan, place_trainer, plan_loop
 from sim.rl.settings import RlSettings
+from sim.rl.weights import Generating
 from sim.scenario.placing import Devices, place, wires
 from sim.scenario.scenario import Scenario
 from sim.scenario.settings import PoolSettings, Settings
@@ -131,7 +132,9 @@ def _loop(
             name=p.name,
             gpu=p.gpu,
             spread=p.spread,
+            memory=p.memory,
             devices=p.devices,
+            utilization=p.settings.engine.gpu_memory_utilization,
             block_tokens=p.settings.engine.block_size if p.caches_prefixes else 0,
             longest_tokens=longest_sequence(p),
         )

@@ -50,6 +50,7 @@ class Happening(Enum):
     FINISHED = auto()
     REJECTED = auto()
     FAILED = auto()
+    CANCELLED = auto()
 
 
 class Source(Protocol):

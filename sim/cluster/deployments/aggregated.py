@@ -9,6 +9,7 @@ from sim.cluster.routers import Route, Router
 from sim.cluster.routers.least_loaded import LeastLoaded
 from sim.cluster.services import ClusterServices
 from sim.cluster.view import View
+from sim.engine.departures import withdraw
 from sim.engine.engine import Engine
 from sim.engine.sequence import Sequence
 from sim.plugins import policy
@@ -31,6 +32,12 @@ class _Aggregated:
             if reason:
                 return reason
         return ""
+
+    def cancel(self, sequence: Sequence) -> None:
+        withdraw(sequence, lambda: self.services.ears.cancelled(sequence))
+
+    def move(self, sequence: Sequence, engine: Engine, rank: int) -> None:
+        withdraw(sequence, lambda: engine.submit(rank, sequence))
 
     def keeps(self, engine: Engine, sequence: Sequence) -> bool:
         return True

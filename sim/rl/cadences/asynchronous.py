@@ -35,8 +35,10 @@ class Asynchronous:
     max_age: NonNegativeInt | None = None
     """Groups submitted so many versions before the trainer's are the oldest trained on
     (`max_trajectory_age_steps`); older ones are dropped as stale. None: all are trained on."""
-    order: Literal["as_ready", "oldest_first"] = "as_ready"
-    """Which of the ready groups a step takes."""
+    order: Literal["as_ready", "oldest_first", "in_order"] = "oldest_first"
+    """Which groups a step takes: those ready first, the oldest of those that are ready (AReaL), or
+    those submitted first, for whose longest sample it waits. With the last no group is older than
+    `staleness`; with the others one that takes long may be."""
     sync_every: PositiveInt = 1
     """Steps between two weight syncs (veRL's `trigger_parameter_sync_step`)."""
 
@@ -63,15 +65,16 @@ class Asynchronous:
         self._admit(loop)
         for step in range(loop.steps):
             while True:
-                yield from loop.wait_for(wanted)
+                yield from loop.wait_for(wanted, in_order=self.order == "in_order")
                 if not self._drop_old(loop):
                     break
-            groups = loop.take(wanted, oldest_first=self.order == "oldest_first")
+            groups = loop.take(wanted, oldest_first=self.order != "as_ready")
             yield from loop.train(groups)
             if (step + 1) % self.sync_every == 0 or step + 1 == loop.steps:
                 yield from self._update(loop)
             loop.close_step(groups)
-            self._admit(loop)
+            if step + 1 < loop.steps:
+                self._admit(loop)
 
     def _admit(self, loop: Loop) -> None:
         """As many prompts as the rule admits now."""
