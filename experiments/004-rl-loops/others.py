@@ -40,6 +40,12 @@ LAMINAR = Paper(
     "systems.md B.17.2 [F2, low confidence]: arXiv 2510.12633",
     "an eighth of 1,024 H800 and of the batch; Qwen2.5-32B, 512 prompts × 16, up to 16,384 tokens, "
     "mean 5,000; half of the GPUs generate",
+    dict.fromkeys(
+        ("laminar verl", "laminar one off", "laminar areal", "laminar repacking",
+         "laminar rollout share", "laminar staleness"),
+        "the split of GPUs, model, batch and lengths are assumed: with half of the GPUs training, "
+        "training bounds the asynchronous loop, and nothing on the engines' side can gain",
+    ),
 )
 NOTES = "known from notes alone: set-up and tables are not at hand"
 

@@ -72,6 +72,7 @@ LLAMA = Paper(
     "Weight sync, LlamaRL",
     "systems.md B.17.2 [F2, low confidence]: arXiv 2505.24034, direct memory access",
     "H100, half of 256 and 512 GPUs each; NeMo-RL's overheads; before it: not modelled",
+    {"sync llama 70B": "GPUs, placement and what is counted are not known to us"},
 )
 
 
