@@ -42,9 +42,7 @@ RUNS: dict[str, Run] = {
         "topology.nodes=32", "pools.rollout.engines=16", "rl.trainer.layout.dp=8"
     ),
     "qwen30 32": _QWEN30,
-    "deepseek 128 GB200": _DEEPSEEK.but(
-        *_gb200(2, *_DEEPSEEK_GB200), "pools.rollout.engines=4"
-    ),
+    "deepseek 128 GB200": _DEEPSEEK.but(*_gb200(2, *_DEEPSEEK_GB200), "pools.rollout.engines=4"),
     "deepseek 256 GB200": _DEEPSEEK.but(
         *_gb200(4, *_DEEPSEEK_GB200), "pools.rollout.engines=8", "rl.trainer.layout.dp=32"
     ),
@@ -77,13 +75,13 @@ PAGE = Paper(
     "NeMo-RL v0.6 performance",
     "systems.md B.17.4 and core-papers.md 7b: NVIDIA-NeMo/RL performance page; recipes of "
     "examples/configs/recipes/llm/performance",
-    "the law's tail behind the printed mean; prompts of 150 tokens; one optimiser step a loop step; "
-    "no time for data, rewards or the sampler's start",
+    "the law's tail behind the printed mean; prompts of 150 tokens; one optimiser step a loop "
+    "step; no time for data, rewards or the sampler's start",
     {
         **dict.fromkeys(
             ("v06 qwen235 128", "v06 qwen235 256", "v06 qwen30 32"),
-            "all three of Qwen's are 0.61 to 0.64 of the page and scale as it does; the page has no "
-            "stages, so what takes the rest (loading, padding, expert kernels of the trainer, "
+            "all three of Qwen's are 0.61 to 0.64 of the page and scale as it does; the page has "
+            "no stages, so what takes the rest (loading, padding, expert kernels of the trainer, "
             "latencies of tensor parallelism over nodes) is not known",
         ),
         **dict.fromkeys(
@@ -105,7 +103,9 @@ def rows(played: Mapping[str, Played]) -> Iterator[Row]:
         "qwen30 32": 192.0,
     }
     for name, seconds in theirs.items():
-        yield PAGE.near(f"v06 {name}", f"{_title(name)} H100: step, s", seconds, played[name].step_s)
+        yield PAGE.near(
+            f"v06 {name}", f"{_title(name)} H100: step, s", seconds, played[name].step_s
+        )
     for a, b in (("deepseek 256", "deepseek 512"), ("qwen235 128", "qwen235 256")):
         yield PAGE.near(
             f"v06 {a} scaling", f"{_title(a)} → {b.split()[-1]} H100: step ÷ step",

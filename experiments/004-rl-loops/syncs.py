@@ -44,9 +44,12 @@ RUNS: dict[str, Run] = {
         "pp: 16, dp: 16, ep: 16, stage_layers: [3, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 2]",
         32, 8, _MOE, "pools.rollout.precision={weights: bf16, experts: bf16}",
     ),
-    "llama 70B": _sync("llama-3.1-70b", "dgx_h100 32", "tp: 8, dp: 16, sequence_parallel: true", 8, 16),
+    "llama 70B": _sync(
+        "llama-3.1-70b", "dgx_h100 32", "tp: 8, dp: 16, sequence_parallel: true", 8, 16
+    ),
     "llama 405B": _sync(
-        "llama-3.1-405b", "dgx_h100 64", "tp: 8, pp: 14, dp: 2, sequence_parallel: true", 16, 8, _MOE
+        "llama-3.1-405b", "dgx_h100 64", "tp: 8, pp: 14, dp: 2, sequence_parallel: true",
+        16, 8, _MOE,
     ),
 }  # fmt: skip
 QUICK = ("4B", "verl 7B")
@@ -84,7 +87,9 @@ def rows(played: Mapping[str, Played]) -> Iterator[Row]:
         yield row
     for name, after in (("7B", 0.02), ("30B", 4.38), ("235B", 23.70)):
         ours = played[f"verl {name}"]["sync_s"]
-        yield VERL.near(f"sync verl {name}", f"veRL {name}, with the checkpoint engine: s", after, ours)
+        yield VERL.near(
+            f"sync verl {name}", f"veRL {name}, with the checkpoint engine: s", after, ours
+        )
     yield NEMO.predicted(
         "sync deepseek", "DeepSeek-V3 bf16, 256 + 256 H100: s", played["deepseek"]["sync_s"]
     )
