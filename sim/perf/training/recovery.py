@@ -21,6 +21,10 @@ from sim.settings import settings
 
 Seconds = Annotated[float, Field(ge=0)]
 HOUR = 3600.0
+ALONE = (
+    "recovery: elastic needs another replica of the failed stage and dp is 1; "
+    "use restart or neighbour_average, or dp = 2"
+)
 
 
 @settings
@@ -55,7 +59,8 @@ class Damage:
     link_bytes_per_s: float
     """Between two survivors."""
     speed: float
-    """Throughput of the survivors over that before (`dropped_speed`, `rebalanced_speed`)."""
+    """Throughput of the survivors over that before (`dropped_speed`, `rebalanced_speed`); 0 where a
+    stage has no survivors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +109,10 @@ class Elastic:
     """Until a replacement joins. assumed: an hour."""
 
     def outage(self, damage: Damage) -> Outage:
-        """detect + edit + the largest move between disjoint pairs."""
+        """detect + edit + the largest move between disjoint pairs. Raises ScenarioError where no
+        replica of the failed stage is left."""
+        if damage.speed <= 0.0:
+            raise ScenarioError(ALONE)
         moving = damage.moved_bytes / damage.link_bytes_per_s
         return Outage(
             self.detect_s + self.edit_s + moving, speed=damage.speed, slow_s=self.replace_s
@@ -167,10 +175,7 @@ def rebalanced_speed(layers: int, stages: int, replicas: int) -> float:
     """Throughput with layers moved off the stage that lost a device, whose micro-batches its other
     replicas share: between `dropped_speed` and `ideal_speed`, as whole layers allow."""
     if replicas == 1:
-        raise ScenarioError(
-            "recovery: elastic needs another replica of the failed stage and dp is 1; "
-            "use restart or neighbour_average, or dp = 2"
-        )
+        raise ScenarioError(ALONE)
     split = rebalanced_layers(layers, stages, replicas, 0)
     room = [replicas - (i == 0) for i in range(stages)]
     slowest = max(n / r for n, r in zip(split, room, strict=True))
