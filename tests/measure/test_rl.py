@@ -240,3 +240,12 @@ def test_the_bottleneck_is_what_most_of_the_step_goes_into(
     t.rows["rl_steps"][0]["in_flight"] = 3
     rl = measure(t.write(tmp_path))["rl"]
     assert rl["bottleneck"].startswith(begins)
+
+
+def test_of_two_pools_the_one_that_waits_less_holds_up_the_other(tmp_path: Path) -> None:
+    t = loop()
+    apart = measure(t.write(tmp_path / "apart"))["rl"]
+    assert apart["shares"]["training"] > apart["shares"]["generation"]
+    assert apart["bottleneck"].startswith("Rollouts: the trainer waits 36 % of the step")
+    t.facts["rl"] |= {"colocated": True}
+    assert measure(t.write(tmp_path / "taking-turns"))["rl"]["bottleneck"].startswith("Trainer")
