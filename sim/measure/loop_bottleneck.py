@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-
 WAITING = ("generation", "reward", "other_wait")
 WORKING = ("training", "sync", "faults")
 

@@ -34,8 +34,7 @@ def _time(rl: dict[str, Any]) -> list[Card]:
         Card(
             "Step, mean",
             seconds(rl["steady"]["step_s"]),
-            f"{_half(rl)}{number(rl['steps'])} steps, mean of all "
-            f"{seconds(rl['step_s']['mean'])}",
+            f"{_half(rl)}{number(rl['steps'])} steps, mean of all {seconds(rl['step_s']['mean'])}",
             "From the end of one step to the end of the next, without the first steps, with the "
             "half-width of its 95 % interval.",
         ),
