@@ -16,11 +16,11 @@ from sim.network.topology import Topology, build_topology, load_topology
 from sim.perf.training import Recipe, TrainingLayout, even_batch, trainer
 from sim.perf.training.checkpoints import Checkpoints, StateBytes, checkpoint_cost, state_bytes
 from sim.perf.training.nics import Nics
+from sim.perf.training.recoveries import Damage
+from sim.perf.training.recoveries.neighbour_average import NeighbourAverage
+from sim.perf.training.recoveries.redundant import Redundant
+from sim.perf.training.recoveries.restart import Restart
 from sim.perf.training.recovery import (
-    Damage,
-    NeighbourAverage,
-    Redundant,
-    Restart,
     dropped_speed,
     going_on_s,
     ideal_speed,
@@ -155,7 +155,7 @@ def wall_clock() -> Iterator[str]:
         mtbf = 3600.0 / (hourly * 6)
         stop = Restart().outage(damage).stop_s
         rolled = rollback_s(steps, step, 100 * step, 10.0, mtbf, stop)
-        longer = Redundant().step_s(step, step / 3, 0.0)
+        longer = step + Redundant().overhead_s(step / 3, 0.0)
         redundant = going_on_s(steps, longer, mtbf, Redundant().outage(damage))
         ours = [
             going_on_s(steps, step, mtbf, NeighbourAverage(extra_steps=x).outage(damage))

@@ -1,4 +1,4 @@
-"""Sequences taken out, moved, given up and sent back at any moment: nothing is lost or made twice."""
+"""Sequences taken out, moved, given up or sent back at any moment: none is lost or made twice."""
 
 from __future__ import annotations
 
