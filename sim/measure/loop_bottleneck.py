@@ -40,6 +40,8 @@ def _rollouts(numbers: dict[str, Any], share: str) -> str:
     rollout, tail = numbers["rollout"], numbers["response_tokens"]
     waits = f"the trainer waits {share} of the step for tokens"
     idle = f"their GPUs run nothing in {100.0 * rollout['idle_share']:.0f} % of the time"
+    if rollout["idle_share"] < 0.005:
+        idle = "their GPUs always run something"
     if rollout["tail_share"] < 0.5 * numbers["shares"]["generation"]:
         return f"{waits}, {100.0 * rollout['tail_share']:.0f} % for the longest tenth; {idle}."
     return (
