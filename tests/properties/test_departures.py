@@ -1,8 +1,10 @@
-"""Sequences taken out, moved, given up and sent back at any moment: nothing is lost or made twice."""
+"""Sequences taken out, moved, given up and sent back at any moment: nothing is lost or doubled."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from helpers import Meddle, Run, assert_same_tables
 from helpers.cases import ONE_STAGE, Case, cases, split_cases
@@ -12,6 +14,8 @@ from hypothesis import strategies as st
 
 from sim.clock import ARRIVAL
 from sim.engine.engine import Engine
+from sim.measure.summary import measure
+from sim.record.run_folder import RunFolder
 from sim.scenario.build import Built
 
 AFTER_ARRIVALS = ARRIVAL + 1000
@@ -116,14 +120,6 @@ def nothing_is_left(run: Run) -> None:
             assert not rank.room.asked
 
 
-def versions_cover_the_tokens(run: Run, seen: dict[int, tuple[tuple[int, int], ...]]) -> None:
-    """Every token of a finished request was made with one version, and versions only rise."""
-    made = run.requests.set_index("request")["generated_tokens"]
-    for number, parts in seen.items():
-        assert sum(tokens for _, tokens in parts) == made[number]
-        assert all(tokens > 0 for _, tokens in parts)
-
-
 @given(case=cases(until=False), todo=deeds("move", "keep", "recompute"))
 @settings(max_examples=60)
 def test_who_is_moved_or_interrupted_gets_all_tokens_and_holds_nothing_in_the_end(
@@ -184,3 +180,25 @@ def test_tokens_of_the_moved_count_as_recomputed_where_they_are_computed_twice(
 ) -> None:
     case = case.but(engine=case.engine | {"preemption": "recompute"}, room=1.3)
     recomputed_tokens_are_those_computed_twice(case.play(meddle=doing(todo)))
+
+
+@given(
+    case=st.one_of(cases(until=False), split_cases(orders=("fcfs",))),
+    todo=deeds("cancel", "keep", "recompute"),
+)
+@settings(max_examples=40)
+def test_latencies_of_the_interrupted_add_up(case: Case, todo: list[Deed]) -> None:
+    with TemporaryDirectory() as folder:
+        run = RunFolder.create(Path(folder))
+        case.but(until_s=None).play(meddle=doing(todo), folder=run)
+        counts = measure(run)["requests"]  # raises when the parts of a latency do not
+    assert counts["finished"] + counts["cancelled"] == counts["arrived"]
+
+
+@given(case=cases(until=False), todo=deeds("move", "keep", "recompute"))
+@settings(max_examples=40)
+def test_latencies_of_the_moved_add_up(case: Case, todo: list[Deed]) -> None:
+    with TemporaryDirectory() as folder:
+        run = RunFolder.create(Path(folder))
+        case.but(engines=2).play(meddle=doing(todo), folder=run)
+        measure(run)
