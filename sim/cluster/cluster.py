@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 from simpy.events import Event
 
@@ -45,6 +45,8 @@ class Cluster:
         self._source = source
         self._sampler = sampler
         self._admission = admission
+        self.on_end: Callable[[Request, Sequence], None] | None = None
+        """Told of every request that ends, before the source is."""
         self._desk = desk
         self._inside: dict[int, tuple[Request, Sequence]] = {}
         self._deployment: Running
@@ -140,6 +142,8 @@ class Cluster:
         self._sampler.forget(sequence.number)
         reason = REASONS.index(_WHY[state]) if state in _WHY else 0
         self._row(request, sequence, state, engine, reason)
+        if self.on_end is not None:
+            self.on_end(request, sequence)
         self._tell(what, request)
 
     def _tell(self, what: Happening, request: Request) -> None:
@@ -148,11 +152,15 @@ class Cluster:
         if not source.listens:
             return
         source.on_event(what, request, clock.now)
+        self.look_again()
+
+    def look_again(self) -> None:
+        """The source may have something to send earlier than it had."""
         if self._wake is not None:
-            time_s = source.peek()
+            time_s, now = self._source.peek(), self.clock.now
             if time_s is not None and time_s < self._next_s:
-                self._next_s = max(time_s, clock.now)
-                self._wake = clock.retime(self._wake, self._next_s, ARRIVAL)
+                self._next_s = max(time_s, now)
+                self._wake = self.clock.retime(self._wake, self._next_s, ARRIVAL)
 
     def _row(
         self, request: Request, sequence: Sequence, state: int, engine: int, reason: int

@@ -55,7 +55,7 @@ CLOSED = (
     "finished", "handed_off", "decoding", "preempted", "failed", "unfinished", "withdrawn",
 )  # fmt: skip
 ENGINE_STATES = ("running", "paused", "stopped")
-TRANSFER_KINDS = ("handoff", "weights")
+TRANSFER_KINDS = ("handoff",)
 
 REQUESTS = Table(
     "requests",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,9 @@ from sim.network.topology import Topology
 from sim.perf.epochs import Epochs
 from sim.perf.step_timer import TableTimer
 from sim.record.log import Log
+from sim.rl.build import LoopServices, build_loop
+from sim.rl.loop import Loop
+from sim.rl.rollouts import Rollouts
 from sim.rng import Draws
 from sim.scenario.breakdown import Breakdown
 from sim.scenario.planning import Plan, PoolPlan, open_workload
@@ -42,6 +46,7 @@ class Built:
     fabric: Fabric
     pools: tuple[Pool, ...]
     source: Source
+    loop: Loop | None = None
 
 
 def build(plan: Plan, folder: Path | None, source: Source | None = None) -> Built:
@@ -49,7 +54,7 @@ def build(plan: Plan, folder: Path | None, source: Source | None = None) -> Buil
     plan's own when left out."""
     s = plan.scenario.settings
     clock, breakdown = Clock(), Breakdown()
-    log = Log(folder, {"steps": breakdown})
+    log = Log(folder, {"steps": breakdown}, rl=plan.loop is not None)
     source = source or open_workload(plan)
     sampler = Sampler()
     pools, views = _pools(plan, Services(clock, log, sampler), breakdown)
@@ -78,7 +83,14 @@ def build(plan: Plan, folder: Path | None, source: Source | None = None) -> Buil
         for engine in pool.engines:
             engine.port = running
     cluster.open(running)
-    return Built(plan, clock, log, cluster, fabric, pools, source)
+    loop = None
+    if plan.loop is not None and isinstance(source, Rollouts):
+        engines = [e for pool in pools for e in pool.engines]
+        draws = partial(Draws, s.seed)
+        services = LoopServices(clock, log, fabric, plan.topology, cluster, engines, draws)
+        loop = build_loop(plan.loop, source, services)
+        loop.open()
+    return Built(plan, clock, log, cluster, fabric, pools, source, loop)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sim import plugins
-from sim.scenario.planning import Plan, PoolPlan, open_workload
+from sim.scenario.planning import Plan, PoolPlan, longest_sequence, open_workload
 from sim.workload.describe import describe
 from sim.workload.trace import Trace
 
@@ -16,8 +16,8 @@ def check(plan: Plan) -> Facts:
     """Pools, memory, workload, machine, assumptions and warnings, ready for JSON. Reads or makes
     the workload; ScenarioError when that fails."""
     s = plan.scenario.settings
-    asks = s.workload.asks(s.seed, plan.scenario.base)
     source = open_workload(plan)
+    asks = s.workload.asks(s.seed, plan.scenario.base) if s.workload else None
     return {
         "name": s.name,
         "description": s.description,
@@ -27,7 +27,8 @@ def check(plan: Plan) -> Facts:
         "topology": _topology(plan),
         "workload": describe(source),
         "assumptions": plan.assumptions(),
-        "warnings": warnings(plan, asks),
+        "loop": None if plan.loop is None else plan.loop.facts(),
+        "warnings": warnings(plan, asks) if asks else [],
     }
 
 
@@ -60,22 +61,6 @@ def _pool(pool: PoolPlan) -> Facts:
             "longest_sequence_tokens": longest_sequence(pool),
         },
     }
-
-
-def longest_sequence(pool: PoolPlan) -> int:
-    """Most tokens of a sequence that has a rank's KV pool to itself, up to the context."""
-    block, memory = pool.settings.engine.block_size, pool.memory
-
-    def fits(blocks: int) -> bool:
-        tokens = blocks * block
-        kept = (min(tokens, g.cap_tokens or tokens) * g.units for g in memory.groups)
-        return sum(-(-k // block) for k in kept) <= memory.units
-
-    low, high = 0, -(-pool.context_tokens // block)
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle - 1)
-    return min(low * block, pool.context_tokens)
 
 
 def _topology(plan: Plan) -> Facts:
@@ -113,7 +98,7 @@ def warnings(plan: Plan, asks: Trace) -> list[str]:
                 f"{over:,} of {len(asks):,} requests are longer than {longest:,} tokens, {why} in "
                 f"pool '{pool.name}', and will be rejected"
             )
-    if s.until_s is not None and s.workload.arrivals.uses_trace_times:
+    if s.until_s is not None and s.asked.arrivals.uses_trace_times:
         late = int((asks.arrival_s > s.until_s).sum())
         if late:
             said.append(f"{late:,} of {len(asks):,} requests arrive after until_s = {s.until_s} s")

@@ -19,6 +19,10 @@ from sim.perf.routings.uniform import Uniform
 from sim.perf.spread import Spread
 from sim.perf.task import Formats, PriceTask
 from sim.plugins import name_of
+from sim.rl.build import open_rollouts
+from sim.rl.planning import RlPlan, place_trainer, plan_loop
+from sim.rl.settings import RlSettings
+from sim.rl.weights import Generating
 from sim.scenario.placing import Devices, place, wires
 from sim.scenario.scenario import Scenario
 from sim.scenario.settings import PoolSettings, Settings
@@ -55,11 +59,14 @@ class Plan:
     scenario: Scenario
     topology: Topology
     pools: tuple[PoolPlan, ...]
+    loop: RlPlan | None = None
+    """Its loop of rollouts and training."""
 
     @property
     def gpus(self) -> int:
-        """GPUs of the deployment."""
-        return sum(len(p.devices) * p.spread.devices for p in self.pools)
+        """GPUs of the deployment, those of a trainer of its own among them."""
+        serving = sum(len(p.devices) * p.spread.devices for p in self.pools)
+        return serving + (self.loop.gpus if self.loop else 0)
 
     def assumptions(self) -> list[dict[str, str]]:
         """Guesses and extrapolations that the run leans on: what, value, source."""
@@ -75,6 +82,8 @@ class Plan:
             reserve = {"what": "framework reserve", "value": f"{pool.memory.reserve_bytes:.3g} B"}
             rows.append(reserve | {"source": "assumed: CUDA context, buffers and graphs"})
         rows += self.scenario.settings.sparsity.assumptions()
+        if self.loop is not None:
+            rows += self.loop.assumptions()
         machine = self.topology.assumptions.items()
         rows += [{"what": f"topology {k}", "value": "", "source": v} for k, v in machine]
         return list({tuple(sorted(r.items())): r for r in rows}.values())
@@ -96,7 +105,7 @@ def plan(scenario: Scenario) -> Plan:
     for name, pool in s.pools.items():
         with _in_pool(name):
             spreads[name] = pool.layout.plan(model)
-    gpus = {name: _gpu(name, pool, topology) for name, pool in s.pools.items()}
+    gpus = {n: _gpu(f"pools.{n}", pool.gpu, topology) for n, pool in s.pools.items()}
     wanted = {n: (p.engines, spreads[n], gpus[n].name) for n, p in s.pools.items()}
     devices = place(topology, s.placement, wanted)
     pools = []
@@ -105,14 +114,58 @@ def plan(scenario: Scenario) -> Plan:
             args = (model, gpus[name], spreads[name], devices[name], topology)
             pools.append(_pool_plan(name, pool, *args))
     _check_formats(s, tuple(pools))
-    return Plan(scenario, topology, tuple(pools))
+    loop = None if s.rl is None else _loop(s, s.rl, topology, tuple(pools), scenario.base)
+    return Plan(scenario, topology, tuple(pools), loop)
+
+
+def _loop(
+    s: Settings, rl: RlSettings, topology: Topology, pools: tuple[PoolPlan, ...], base: Path
+) -> RlPlan:
+    """The loop over the pools, its trainer on GPUs of its own or on theirs."""
+    model, own = pools[0].model, None
+    if rl.trainer.placement == "apart":
+        gpu = _gpu("rl.trainer", rl.trainer.gpu, topology)
+        taken = [d for p in pools for engine in p.devices for d in engine]
+        own = (gpu, place_trainer(rl, topology, s.placement, taken, gpu.name))
+    made = tuple(
+        Generating(
+            name=p.name,
+            gpu=p.gpu,
+            spread=p.spread,
+            memory=p.memory,
+            devices=p.devices,
+            utilization=p.settings.engine.gpu_memory_utilization,
+            block_tokens=p.settings.engine.block_size if p.caches_prefixes else 0,
+            longest_tokens=longest_sequence(p),
+        )
+        for p in pools
+    )
+    return plan_loop(rl, model, topology, made, own, s.seed, base)
+
+
+def longest_sequence(pool: PoolPlan) -> int:
+    """Most tokens of a sequence that has a rank's KV pool to itself, up to the context."""
+    block, memory = pool.settings.engine.block_size, pool.memory
+
+    def fits(blocks: int) -> bool:
+        tokens = blocks * block
+        kept = (min(tokens, g.cap_tokens or tokens) * g.units for g in memory.groups)
+        return sum(-(-k // block) for k in kept) <= memory.units
+
+    low, high = 0, -(-pool.context_tokens // block)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle - 1)
+    return min(low * block, pool.context_tokens)
 
 
 def open_workload(plan: Plan) -> Source:
     """The clients of a plan. Prefix blocks are kept as whole KV blocks, so the trace's block size
     must be a multiple of the engines': ScenarioError when it is not."""
     s = plan.scenario.settings
-    source = s.workload.open(s.seed, plan.scenario.base)
+    if plan.loop is not None:
+        return open_rollouts(plan.loop)
+    source = s.asked.open(s.seed, plan.scenario.base)
     for pool in plan.pools:
         block = pool.settings.engine.block_size
         if pool.caches_prefixes and source.block_tokens % block:
@@ -216,19 +269,19 @@ def _check_effect(pool: PoolSettings, model: Model) -> None:
         )
 
 
-def _gpu(name: str, pool: PoolSettings, topology: Topology) -> Gpu:
+def _gpu(where: str, named: str | None, topology: Topology) -> Gpu:
     kinds = list(dict.fromkeys(d.gpu for d in topology.devices))
-    if pool.gpu is None:
+    if named is None:
         if len(kinds) > 1:
             raise ScenarioError(
-                f"pools.{name}: topology '{topology.name}' has {' and '.join(kinds)}; "
+                f"{where}: topology '{topology.name}' has {' and '.join(kinds)}; "
                 "write gpu: to say which"
             )
         return load_gpu(kinds[0])
-    wanted = load_gpu(pool.gpu)
+    wanted = load_gpu(named)
     if wanted.name not in kinds:
         raise ScenarioError(
-            f"pools.{name}.gpu: topology '{topology.name}' has no {wanted.name}; "
+            f"{where}.gpu: topology '{topology.name}' has no {wanted.name}; "
             f"it has {', '.join(kinds)}"
         )
     return wanted

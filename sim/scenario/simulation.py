@@ -89,6 +89,8 @@ def simulate(
     if until is not None:
         end = built.clock.at(until, AFTER_ALL)
         end.callbacks.append(_stop)
+    if built.loop is not None and built.loop.finished.callbacks is not None:
+        built.loop.finished.callbacks.append(_stop)
     with listening_to_ctrl_c() as interrupt:
         exhausted, events = _drive(built, interrupt, progress)
     _close(built, exhausted)
@@ -136,6 +138,8 @@ def _close(built: Built, exhausted: bool) -> None:
             if exhausted:
                 engine.levers.check_empty()
             engine.levers.close()
+    if built.loop is not None:
+        built.loop.close()
     cluster.close()
     built.fabric.settle(float(built.clock.now))
     _write_clocks(built)
@@ -185,6 +189,7 @@ def write_facts(outcome: Outcome, run: RunFolder) -> None:
             "link_bin_s": getattr(s.fabric, "bin_s", None),
             "slo": {"ttft_s": s.slo.ttft_s, "tpot_s": s.slo.tpot_s, "e2e_s": s.slo.e2e_s},
             "window": s.measure.plain(),
+            "rl": None if plan.loop is None else plan.loop.facts(),
             "engines": _engines(built),
         },
     )

@@ -7,7 +7,7 @@ parts, tokens/s/GPU, FLOP/s/GPU, MFU, memory. Closed forms of asynchronous loops
 
 from __future__ import annotations
 
-from sim.perf.training.batch import Batch, MicroBatch, even_batch, packed_batch
+from sim.perf.training.batch import Batch, MicroBatch, even_batch, mini_batches, packed_batch
 from sim.perf.training.layout import TrainingLayout
 from sim.perf.training.memory import TrainingMemory, training_memory
 from sim.perf.training.outcome import TrainingStep
@@ -27,6 +27,7 @@ __all__ = [
     "TrainingMemory",
     "TrainingStep",
     "even_batch",
+    "mini_batches",
     "packed_batch",
     "plan_step",
     "step_flops",

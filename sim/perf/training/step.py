@@ -27,6 +27,9 @@ from sim.perf.training.wires import TrainingWires, training_wires
 ENGINES = ("vllm-0.24", "trtllm-1.3", "sglang-0.5")
 """Whose kernels stand for a trainer's, the earlier first; matrix products are cuBLAS's in all."""
 
+KEPT = 8192
+"""Micro-batches whose prices are remembered: loops meet new ones in every step."""
+
 
 @dataclass(slots=True)
 class Trainer:
@@ -46,6 +49,13 @@ class Trainer:
     kinds: dict[Layer, int]
     """Distinct layers of the model and how often each occurs."""
     _costs: dict[MicroBatch, Stages] = field(default_factory=dict)
+    _alike: tuple[int, ...] = ()
+    """For every stage the first one that costs the same."""
+
+    def __post_init__(self) -> None:
+        last = len(self.stages) - 1
+        said = [(i == 0, i == last, s.chunks, s.trained) for i, s in enumerate(self.stages)]
+        self._alike = tuple(map(said.index, said))
 
     @property
     def coster(self) -> Coster:
@@ -159,6 +169,8 @@ class Trainer:
         return self._costs[micro]
 
     def _know(self, kinds: tuple[MicroBatch, ...]) -> None:
+        if len(self._costs) > KEPT:
+            self._costs.clear()
         coster, d = self.coster, float(self.model.hidden)
         local = self.model.vocab / self.layout.tp
         wanted, cores = [], []
@@ -178,8 +190,11 @@ class Trainer:
         each = {x: coster.layer(x, micro) for x in self.kinds}
         first, last = coster.embedding(micro), coster.head(micro)
         shared = self._vocabulary(first, last, micro) if layout.vocabulary == "stages" else None
-        out = []
+        out: list[tuple[PassCost, ...]] = []
         for i, stage in enumerate(self.stages):
+            if self._alike[i] < i:
+                out.append(out[self._alike[i]])
+                continue
             share = 1.0 / len(stage.chunks)
             costs = []
             for c, layers in enumerate(stage.chunks):
