@@ -18,9 +18,14 @@ from sim.perf.training import Trainer, training_memory
 from sim.perf.training import trainer as make_trainer
 from sim.perf.training.batch import MicroBatch
 from sim.plugins import name_of
+from sim.rl.durations import PLACES
 from sim.rl.prompts import Prompts
 from sim.rl.settings import RlSettings
 from sim.rl.weights import Devices, Generating, Move, reshards, synced
+from sim.rng import Draws
+
+ENVIRONMENT = "rl.environment"
+"""Stream of the environment's draws."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +109,7 @@ def plan_loop(
         s.prompt_tokens, s.response_tokens, s.samples_per_prompt, s.prompt_correlation, seed, base,
         block,
     )  # fmt: skip
-    longest = _longest(s, prompts)
+    longest = _longest(s, prompts, Draws(seed, ENVIRONMENT))
     _check_contexts(pools, longest)
     _check_memory(s, made, model, gpu, longest)
     to_training: Move | None = None
@@ -132,10 +137,13 @@ def place_trainer(
     return tuple(d.index for d in chosen)
 
 
-def _longest(s: RlSettings, prompts: Prompts) -> int:
-    """Longest sample of the loop's batches."""
+def _longest(s: RlSettings, prompts: Prompts, draws: Draws) -> int:
+    """Longest sample of the loop's batches, its tools' answers included."""
     numbers = np.arange(s.steps * s.prompts_per_step)
-    whole = prompts.prompt_lengths(numbers) + prompts.response_lengths(numbers).max(axis=1)
+    answers = prompts.response_lengths(numbers)
+    samples = numbers[:, None] * PLACES + np.arange(answers.shape[1])
+    added = s.environment.added_tokens(draws, samples, answers, prompts.base)
+    whole = prompts.prompt_lengths(numbers) + (answers + added).max(axis=1)
     return int(whole.max())
 
 

@@ -78,14 +78,16 @@ class Rollouts:
         self._next_request = number + 1
         sample.turns += 1
         self._asked[number] = sample
-        prompt = sample.prompt_tokens if sample.turns == 1 else self._context(sample, turn)
-        ids = self.prompts.block_ids(sample.group.prompt, sample.prompt_tokens)
+        if sample.turns > 1:
+            sample.added += turn.new_tokens
+        prompt = sample.prompt_tokens + sample.added + sample.generated
+        if self.environment.sessions:
+            ids = self.prompts.session_ids(sample, prompt + turn.response_tokens)
+        else:
+            ids = self.prompts.block_ids(sample.group.prompt, sample.prompt_tokens)
         return Request(
             number, self.now(), prompt, turn.response_tokens, ids, self.prompts.block_tokens
         )
-
-    def _context(self, sample: Sample, turn: Turn) -> int:
-        return sample.prompt_tokens + sample.generated + turn.new_tokens
 
     def on_event(self, what: Happening, request: Request, now_s: float) -> None:
         """A turn has ended; or the cluster refused or lost it, and the sample is given up."""

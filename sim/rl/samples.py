@@ -27,6 +27,8 @@ class Sample:
     turns: int = 0
     generated: int = 0
     """Tokens of the turns that have ended."""
+    added: int = 0
+    """Tokens that tools have put between them."""
     generated_s: float = NAN
     scored_s: float = NAN
     tools_s: float = 0.0
@@ -44,7 +46,7 @@ class Sample:
     @property
     def tokens(self) -> int:
         """What a trainer sees of it."""
-        return self.prompt_tokens + self.response_tokens
+        return self.prompt_tokens + self.added + self.response_tokens
 
     def staleness(self, version: int) -> tuple[float, int]:
         """(mean over tokens, largest) of `version` less the version that made a token."""
