@@ -49,7 +49,8 @@ def build_loop(plan: RlPlan, rollouts: Rollouts, services: LoopServices) -> Loop
     rollouts.environment = s.environment.start(
         EnvironmentServices(clock, services.draws(ENVIRONMENT), plan.prompts.base)
     )
-    rollouts.reward = s.reward.start(RewardServices(clock, services.draws("rl.reward")))
+    draws = services.draws("rl.reward")
+    rollouts.reward = s.reward.start(RewardServices(clock, draws, plan.scorers, plan.prompts.base))
     rollouts.look_again = services.cluster.look_again
     rollouts.cancel = services.cluster.cancel
     services.cluster.on_end = rollouts.ended

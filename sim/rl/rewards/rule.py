@@ -23,9 +23,9 @@ class Rule:
     """Samples that are scored at once. assumed: half of the cores of one host."""
 
     @property
-    def gpus(self) -> int:
-        """None."""
-        return 0
+    def served(self) -> None:
+        """No model."""
+        return
 
     def start(self, services: RewardServices) -> _Rule:
         """All workers free."""

@@ -10,35 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from sim.rl.durations import BySample, DurationsSetting
 from sim.rl.rewards import RewardServices
+from sim.rl.rewards._timeouts import Adaptive, TimeoutSetting
 from sim.rl.samples import Sample
 from sim.rl.workers import Workers
 from sim.settings import settings
-from sim.units import Duration, PositiveInt
-
-
-@settings
-class Adaptive:
-    """clamp(factor · T, low_s, high_s); T is the longest time that a sample of the same prompt has
-    taken so far without being ended, and high_s holds before there is one."""
-
-    factor: Annotated[float, Field(ge=1)] = 1.5
-    """RollPacker's."""
-    low_s: Duration = 2.0
-    """RollPacker's."""
-    high_s: Duration = 30.0
-    """RollPacker's."""
-
-    def __post_init__(self) -> None:
-        if self.low_s > self.high_s:
-            raise ValueError(f"low_s {self.low_s:g} is above high_s {self.high_s:g}; swap them")
-
-
-def _adaptive(value: object) -> object:
-    return {} if value == "adaptive" else value
+from sim.units import PositiveInt
 
 
 @settings
@@ -49,7 +29,7 @@ class Sandbox:
     """Of one sample in one sandbox."""
     workers: PositiveInt = 64
     """Sandboxes that run at once. assumed: half of the cores of one host."""
-    timeout: Annotated[Adaptive | Duration | None, BeforeValidator(_adaptive)] = None
+    timeout: TimeoutSetting | None = None
     """Seconds after which a run is ended: a number, `adaptive`, or `{factor, low_s, high_s}`."""
     hangs: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of the samples whose run never ends by itself."""
@@ -68,9 +48,9 @@ class Sandbox:
             )
 
     @property
-    def gpus(self) -> int:
-        """None."""
-        return 0
+    def served(self) -> None:
+        """No model."""
+        return
 
     def start(self, services: RewardServices) -> _Sandbox:
         """All sandboxes free."""
@@ -120,7 +100,4 @@ class _Sandbox:
             return float("inf")
         if not isinstance(limit, Adaptive):
             return limit
-        longest = self._longest.get(sample.group.prompt)
-        if longest is None:
-            return limit.high_s
-        return min(max(limit.factor * longest, limit.low_s), limit.high_s)
+        return limit.after(self._longest.get(sample.group.prompt))
