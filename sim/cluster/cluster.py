@@ -79,6 +79,14 @@ class Cluster:
             self._wake = None
             if source.peek() is not None:
                 self._accept(source.take())
+                while self._next_is_due():
+                    self._accept(source.take())
+
+    def _next_is_due(self) -> bool:
+        """Whether the next request comes at this very moment, before anything else happens: it
+        needs no event of its own (thousands may arrive at once)."""
+        time_s, clock = self._source.peek(), self.clock
+        return time_s is not None and time_s <= clock.now and clock.would_be_next(ARRIVAL)
 
     def _accept(self, request: Request) -> None:
         self.arrived += 1

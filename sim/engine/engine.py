@@ -59,9 +59,9 @@ class Engine:
         self._mixed = batcher.mixed
         self._sent_back = False
         """Somebody was preempted in this beat."""
-        slots, emit = pacer.timer.stages, services.log.steps
+        slots, log = pacer.timer.stages, services.log
         self.flights = [
-            Flight.of(number, slot, slots, ranks, emit, mixed=self._mixed) for slot in range(slots)
+            Flight.of(number, slot, slots, ranks, log, mixed=self._mixed) for slot in range(slots)
         ]
         self.version = 0
         """Of its weights."""
@@ -88,7 +88,6 @@ class Engine:
                 flight.resting = True
                 flight.wake = clock.event()
                 yield flight.wake
-                flight.resting = False
                 continue
             self.pacer.price(flight)
             if flight.prefills and self.on_last_pass:
@@ -174,7 +173,7 @@ class Engine:
         if any(r.waiting or r.prefilling or r.arrived for r in self.ranks):
             for flight in self.flights:
                 if flight.resting:
-                    flight.retime(self.clock, self.clock.now, DECIDE + flight.order)
+                    flight.rouse(self.clock)
 
     def _announce(self, flight: Flight) -> None:
         """Tell whoever streams KV which prompts this pass completes."""
@@ -189,7 +188,7 @@ class Engine:
     def _commit(self, flight: Flight) -> None:
         """Count the tokens of the passes that ended; finish, hand off and free."""
         track, ends, self.committing = flight.track, flight.ends, True
-        step = len(track.ends)
+        step = track.steps
         track.commit(ends, flight.pipeline_s, flight.contention_s)
         if flight.decodes:
             flight.take_growth(len(ends))
@@ -323,7 +322,7 @@ class Engine:
         """Something has changed: wake those who rest, end a leap with its pass in progress."""
         for flight in self.flights:
             if flight.resting:
-                flight.retime(self.clock, self.clock.now, DECIDE + flight.order)
+                flight.rouse(self.clock)
             elif flight.leaping:
                 flight.cut(self.clock, STEP_END + flight.order)
 

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sim.report.cards import number, percent, seconds
+from sim.report.loop_terminal import print_loop
 
 QUANTILES = ("mean", "p50", "p90", "p95", "p99")
 LATENCIES = (("ttft_s", "TTFT"), ("itl_s", "ITL"), ("tpot_s", "TPOT"), ("e2e_s", "E2E"),
@@ -15,7 +16,9 @@ LATENCIES = (("ttft_s", "TTFT"), ("itl_s", "ITL"), ("tpot_s", "TPOT"), ("e2e_s",
 
 
 def print_summary(summary: dict[str, Any], console: Console) -> None:
-    """Print latencies, rates, and where most of the time goes."""
+    """Print latencies, rates, and where most of the time goes; a loop first."""
+    if "rl" in summary:
+        print_loop(summary["rl"], console)
     console.print(_latencies(summary))
     console.print(_rates(summary))
     if len(summary["pools"]) > 1:

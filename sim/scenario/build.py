@@ -54,7 +54,7 @@ def build(plan: Plan, folder: Path | None, source: Source | None = None) -> Buil
     plan's own when left out."""
     s = plan.scenario.settings
     clock, breakdown = Clock(), Breakdown()
-    log = Log(folder, {"steps": breakdown}, rl=plan.loop is not None)
+    log = Log(folder, {"steps": breakdown}, record=s.record, rl=plan.loop is not None)
     source = source or open_workload(plan)
     sampler = Sampler()
     pools, views = _pools(plan, Services(clock, log, sampler), breakdown)

@@ -26,6 +26,7 @@ from sim.perf.task import Precision
 from sim.perf.timers import Timer
 from sim.perf.timers.calibrated import Calibrated
 from sim.plugins import policy
+from sim.record.settings import Record
 from sim.rl.settings import RlSettings
 from sim.settings import settings
 from sim.units import NonNegativeInt, PositiveInt, Seconds
@@ -156,6 +157,8 @@ class Settings:
     """What counts as good."""
     measure: Measure = Measure()
     """What is measured."""
+    record: Record = Record()
+    """How much is written down."""
     name: str = "run"
     """Name of the scenario, also of its run folders; the file's when left out."""
     description: str = ""

@@ -17,11 +17,13 @@ from sim.perf.training.kernels import TrainingKernels, attention_core
 from sim.perf.training.layer_cost import Causes, Coster, PassCost
 from sim.perf.training.layout import TrainingLayout
 from sim.perf.training.memory import training_memory
+from sim.perf.training.nics import Nics
 from sim.perf.training.outcome import TrainingStep
 from sim.perf.training.outside import Outside, Stages
 from sim.perf.training.play import Times, play
 from sim.perf.training.recipe import Recipe
 from sim.perf.training.sizes import Stage, StepFlops, stages_of, step_flops
+from sim.perf.training.vocabulary import spread_vocabulary
 from sim.perf.training.wires import TrainingWires, training_wires
 
 ENGINES = ("vllm-0.24", "trtllm-1.3", "sglang-0.5")
@@ -172,7 +174,8 @@ class Trainer:
         if len(self._costs) > KEPT:
             self._costs.clear()
         coster, d = self.coster, float(self.model.hidden)
-        local = self.model.vocab / self.layout.tp
+        parts = self.layout.pp if self.layout.spreads_vocabulary else 1
+        local = -(-self.model.vocab // parts) / self.layout.tp
         wanted, cores = [], []
         for micro in kinds:
             if micro in self._costs:
@@ -189,7 +192,7 @@ class Trainer:
         coster, layout = self.coster, self.layout
         each = {x: coster.layer(x, micro) for x in self.kinds}
         first, last = coster.embedding(micro), coster.head(micro)
-        shared = self._vocabulary(first, last, micro) if layout.vocabulary == "stages" else None
+        shared = spread_vocabulary(coster, micro) if layout.spreads_vocabulary else None
         out: list[tuple[PassCost, ...]] = []
         for i, stage in enumerate(self.stages):
             if self._alike[i] < i:
@@ -210,18 +213,6 @@ class Trainer:
                 costs.append(cost)
             out.append(tuple(costs))
         return tuple(out)
-
-    def _vocabulary(self, first: PassCost, last: PassCost, micro: MicroBatch) -> PassCost:
-        """Embedding and head cut over all stages: 1/pp of them on each, as part of its backward
-        passes, with the last hidden vectors sent to all stages and their gradients summed (arXiv
-        2411.05288, section 4)."""
-        nbytes = self.coster.tokens(micro) * self.model.hidden * ACTIVATION_BYTES
-        nbytes /= self.layout.share
-        pipe = self.wires.pipe
-        shared = float(pipe.all_gather_s(nbytes)) + float(pipe.all_reduce_s(nbytes))
-        both = PassCost().plus(first).plus(last)
-        spread = sum(both.causes().values()) / self.layout.pp
-        return PassCost(backward={"head": spread, "vocabulary": shared})
 
     def _send_s(self, tokens: int) -> float:
         """To the next stage: 1/tp of an activation from each device and gathered there, or all of
@@ -291,9 +282,11 @@ def trainer(
     *,
     devices: Sequence[int] | None = None,
     shelf: Shelf | None = None,
+    nics: Nics | None = None,
 ) -> Trainer:
     """A trainer on a machine. Kernels are those of the GPU's calibrations, or of the nearest GPU's
-    (`sim.perf.fitted`); `devices` of the topology are its first ones when left out.
+    (`sim.perf.fitted`); `devices` of the topology are its first ones when left out; `nics` say
+    which nodes do not reach each other by RDMA.
 
     Raises ScenarioError for a layout that does not divide the model or the machine.
     """
@@ -301,7 +294,10 @@ def trainer(
     layout.check(model)
     _check_recipe(layout, chosen, model)
     kernels = TrainingKernels(gpu, shelf or Shelf(gpu, ENGINES), model.hidden)
-    wires, stages = training_wires(topology, layout, devices), stages_of(layout, model, chosen)
+    wires, stages = (
+        training_wires(topology, layout, devices, nics),
+        stages_of(layout, model, chosen),
+    )
     return Trainer(model, gpu, layout, chosen, wires, kernels, stages, model.layer_counts)
 
 

@@ -73,7 +73,8 @@ class Asynchronous:
             if (step + 1) % self.sync_every == 0 or step + 1 == loop.steps:
                 yield from self._update(loop)
             loop.close_step(groups)
-            self._admit(loop)
+            if step + 1 < loop.steps:
+                self._admit(loop)
 
     def _admit(self, loop: Loop) -> None:
         """As many prompts as the rule admits now."""
