@@ -18,6 +18,7 @@ from sim.rl.loop import Loop
 from sim.rl.planning import ENVIRONMENT, RlPlan
 from sim.rl.rewards import RewardServices
 from sim.rl.rollouts import Rollouts
+from sim.rl.upkeep import Upkeep
 from sim.rl.weight_sync import Mover, Updates
 from sim.rng import Draws
 
@@ -54,6 +55,9 @@ def build_loop(plan: RlPlan, rollouts: Rollouts, services: LoopServices) -> Loop
     rollouts.look_again = services.cluster.look_again
     rollouts.cancel = services.cluster.cancel
     services.cluster.on_end = rollouts.ended
+    ends = plan.devices[0], plan.devices[-1]
+    rate = services.topology.route(*ends).bytes_per_s
+    upkeep = Upkeep(s.trainer, plan.trainer, rate, books, mover, services.draws("rl.failures"))
     return Loop(
         steps=s.steps,
         prompts_per_step=s.prompts_per_step,
@@ -61,7 +65,7 @@ def build_loop(plan: RlPlan, rollouts: Rollouts, services: LoopServices) -> Loop
         clock=clock,
         books=books,
         rollouts=rollouts,
-        learner=Learner(s.trainer, plan.trainer, s.prepare_s, books, mover),
+        learner=Learner(s.trainer, plan.trainer, plan.devices, s.prepare_s, books, mover, upkeep),
         mover=mover,
         filter=s.filter.start(services.draws("rl.filter")),
         updates=Updates(mover, services.engines, plan.to_engines, rollouts.loaded),

@@ -7,6 +7,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from sim.perf.training import Recipe, TrainingLayout
+from sim.perf.training.checkpoints import Checkpoints
+from sim.perf.training.recoveries import RecoverySetting
+from sim.perf.training.recoveries.restart import Restart
+from sim.perf.training.recovery import Failures
 from sim.perf.training.sleep import Sleep
 from sim.perf.training.weight_sync import WeightSync
 from sim.plugins import name_of, policy
@@ -23,6 +27,14 @@ from sim.units import Duration, PositiveInt
 from sim.workload.lengths import Lengths
 
 LengthsSetting = Annotated[Lengths, policy("sim.workload.lengths")]
+
+
+@settings
+class TrainerFailures(Failures):
+    """Failures of the trainer's GPUs while they work, and the way out."""
+
+    recovery: RecoverySetting = Restart()
+    """What happens then."""
 
 
 @settings
@@ -46,6 +58,10 @@ class TrainerSettings:
     """Times that every sample is trained on."""
     sleep: Sleep = Sleep(weights=True)
     """What a colocated trainer takes off the GPUs while engines generate."""
+    checkpoints: Checkpoints | None = None
+    """How often its state is saved; None: never."""
+    failures: TrainerFailures | None = None
+    """How often its GPUs fail, and what then; None: never."""
     logprobs: bool = True
     """Whether log-probabilities under the policy are computed anew before training."""
     reference: bool = False

@@ -34,13 +34,22 @@ class Mover:
         yield from self.send(plan, plan.rounds)
         yield from self.wait(plan.pull_s + plan.after_s)
 
-    def send(self, plan: Move, rounds: Sequence[tuple[Transfer, ...]]) -> Steps:
-        """Rounds of a move, one after the other."""
+    def send(
+        self,
+        plan: Move,
+        rounds: Sequence[tuple[Transfer, ...]],
+        *,
+        within_s: float | None = None,
+    ) -> Steps:
+        """Rounds of a move, one after the other; `within_s`: each in no less than so long."""
         for transfers in rounds:
             arrived, all_there = self._count(len(transfers))
             for transfer in transfers:
                 bundle = self.topology.bundle(transfer.pairs)
                 cap = bundle.alone_bytes_per_s * plan.wire_fraction
+                if within_s is not None:
+                    slack = within_s - bundle.latency_s
+                    cap = min(cap, transfer.nbytes / slack) if slack > 0 else cap
                 self.fabric.send(bundle, transfer.nbytes, arrived, rate_cap_bytes_per_s=cap)
             if transfers:
                 yield all_there

@@ -1,4 +1,4 @@
-"""Sequences taken out, moved, given up and sent back at any moment: nothing is lost or doubled."""
+"""Sequences taken out, moved, given up or sent back at any moment: none is lost or made twice."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from helpers import Meddle, Run, assert_same_tables
+from helpers import Ask, Meddle, Run, assert_same_tables
 from helpers.cases import ONE_STAGE, Case, cases, split_cases
 from helpers.laws import all_holds, recomputed_tokens_are_those_computed_twice
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sim.clock import ARRIVAL
@@ -96,6 +96,25 @@ def doing(deeds: list[Deed]) -> Meddle:
             event.callbacks.append(lambda _, deed=deed: doer.do(deed))
 
     return meddle
+
+
+SENT_BACK_ACROSS_SLOTS = Case(
+    machine="pipeline",
+    asks=tuple(Ask(0.0, prompt, output) for prompt, output in ((1, 1), (1, 2), (4, 2), (1, 1))),
+    trace_block=4,
+    engine={
+        "block_size": 4,
+        "max_num_seqs": 3,
+        "max_num_batched_tokens": 3,
+        "batcher": "chunked_prefill",
+        "order": "fcfs",
+        "preemption": "recompute",
+    },
+    timer="roofline",
+    room=1.0,
+)
+"""A prompt whose chunks travel in two slots is sent back and computed again in the first of them:
+its second stay begins after the first one's chunk there."""
 
 
 def deeds(*what: str) -> st.SearchStrategy[list[Deed]]:
@@ -187,6 +206,7 @@ def test_tokens_of_the_moved_count_as_recomputed_where_they_are_computed_twice(
     todo=deeds("cancel", "keep", "recompute"),
 )
 @settings(max_examples=40)
+@example(case=SENT_BACK_ACROSS_SLOTS, todo=[])
 def test_latencies_of_the_interrupted_add_up(case: Case, todo: list[Deed]) -> None:
     with TemporaryDirectory() as folder:
         run = RunFolder.create(Path(folder))

@@ -9,6 +9,8 @@ from helpers.loops import fates, loop_laws, loop_tree, play_loop, same_tables
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sim.perf.training import packed_batch
+
 CADENCES = [
     "synchronous",
     "one_step_off",
@@ -166,8 +168,22 @@ def test_all_weights_cross_the_fabric() -> None:
     assert (sent == plan.to_engines.nbytes).all()
     weights = 2.0 * 8_190_735_360
     assert plan.to_engines.nbytes == pytest.approx(2 * weights, rel=1e-3)
+    exchanged = 2 * 0.5 * (4.0 + 2.0) * 8_190_735_360  # two replicas: gradients in, weights out
     crossed = run.table("links")["bytes"].sum()
-    assert crossed == pytest.approx(2 * 3 * sent.iloc[0], rel=0.01)
+    each_on_two_links = 2 * 3 * (sent.iloc[0] + exchanged)
+    assert crossed == pytest.approx(each_on_two_links, rel=1e-3)
+
+
+def test_exchanges_of_a_trainer_alone_take_what_its_step_says() -> None:
+    run = play_loop("synchronous", steps=2, trainer={"logprobs": False})
+    plan = run.plan.loop
+    assert plan is not None
+    samples = run.table("samples")
+    for step, row in run.table("rl_steps").iterrows():
+        mine = samples[samples["step"] == step]
+        lengths = (mine["prompt_tokens"] + mine["response_tokens"]).tolist()
+        priced = plan.trainer.plan(packed_batch(lengths, 2048, 2), check=False).seconds
+        assert row["train_s"] == pytest.approx(priced, rel=1e-4)
 
 
 def test_a_run_that_is_ended_early_counts_what_is_in_flight() -> None:

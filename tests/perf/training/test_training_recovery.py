@@ -26,14 +26,13 @@ from sim.perf.training.checkpoints import (
     state_bytes,
 )
 from sim.perf.training.gpt import Gpt
+from sim.perf.training.recoveries import Damage, Outage
+from sim.perf.training.recoveries.elastic import Elastic
+from sim.perf.training.recoveries.neighbour_average import NeighbourAverage
+from sim.perf.training.recoveries.redundant import Redundant
+from sim.perf.training.recoveries.restart import Restart
 from sim.perf.training.recovery import (
-    Damage,
-    Elastic,
     Failures,
-    NeighbourAverage,
-    Outage,
-    Redundant,
-    Restart,
     dropped_speed,
     going_on_s,
     ideal_speed,
@@ -154,9 +153,9 @@ def test_what_each_way_out_costs() -> None:
 
 
 def test_redundant_passes_cost_a_forward_pass_less_the_bubble() -> None:
-    assert Redundant().step_s(90.0, 25.0, 15.0) == 115.0
-    assert Redundant(bubble_use=1.0).step_s(90.0, 25.0, 15.0) == 100.0
-    assert Redundant(bubble_use=1.0).step_s(90.0, 25.0, 40.0) == 90.0
+    assert 90.0 + Redundant().overhead_s(25.0, 15.0) == 115.0
+    assert 90.0 + Redundant(bubble_use=1.0).overhead_s(25.0, 15.0) == 100.0
+    assert 90.0 + Redundant(bubble_use=1.0).overhead_s(25.0, 40.0) == 90.0
 
 
 @given(st.integers(1, 8), st.integers(2, 16), st.integers(1, 12))
@@ -235,7 +234,7 @@ def compared(hourly: float, extra_steps: float) -> float:
     average = NeighbourAverage(extra_steps=extra_steps).outage(damage)
     stop = Restart().outage(damage).stop_s
     rolled = rollback_s(steps, step, 100 * step, 10.0, mtbf, stop)
-    longer = Redundant().step_s(step, step / 3, 0.0)
+    longer = step + Redundant().overhead_s(step / 3, 0.0)
     redundant = going_on_s(steps, longer, mtbf, Redundant().outage(damage))
     return min(rolled, redundant) / going_on_s(steps, step, mtbf, average)
 
@@ -253,5 +252,5 @@ def test_averaging_neighbours_wins_by_an_eighth_at_five_and_ten_per_cent(hourly:
 def test_checkpoints_win_where_failures_are_rare() -> None:
     step, steps, mtbf = 90.0, 5000, 3600.0 * 24 * 30
     rolled = rollback_s(steps, step, 50 * step, 10.0, mtbf, 300.0)
-    redundant = going_on_s(steps, Redundant().step_s(step, step / 3, 0.0), mtbf, Outage(60.0))
+    redundant = going_on_s(steps, step + Redundant().overhead_s(step / 3, 0.0), mtbf, Outage(60.0))
     assert rolled < 1.02 * steps * step < redundant

@@ -156,7 +156,7 @@ def test_cutting_the_vocabulary_over_stages_balances_them() -> None:
 def test_interlaced_vocabularies_expose_their_exchanges_and_keep_more() -> None:
     """arXiv 2411.05288: the same bubble, collectives exposed, 1.5·p micro-batches in flight."""
     cut, laced = (
-        step(TrainingLayout(pp=8, vocabulary=v), sequences=64, length=2048)
+        step(TrainingLayout(pp=8, vocabulary=v), Recipe(), sequences=64, length=2048)
         for v in ("stages", "interlaced")
     )
     assert cut.pipeline_s < laced.pipeline_s < 1.15 * cut.pipeline_s
