@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
 
-from sim.rl.samples import Sample
+from sim.rl.samples import PLACES, Sample
 from sim.rng import Draws
 from sim.settings import settings
 from sim.units import Duration
@@ -51,10 +51,6 @@ DurationsSetting = Annotated[
     Durations, BeforeValidator(_plain, json_schema_input_type=Durations | float | str)
 ]
 """A number of seconds, or `{mean_s: …, cv: …, max_s: …}`."""
-
-PLACES = 4096
-"""More than the samples of any prompt: prompt · PLACES + place is a sample's number for draws, the
-same in every cadence."""
 
 _PROMPTS, _IN_GROUP, _KEPT = 64, 32, 256
 """Prompts and places that are drawn for at once, and how many such blocks are kept."""

@@ -18,9 +18,9 @@ from sim.perf.training import Trainer, training_memory
 from sim.perf.training import trainer as make_trainer
 from sim.perf.training.batch import MicroBatch
 from sim.plugins import name_of
-from sim.rl.durations import PLACES
 from sim.rl.prompts import Prompts
 from sim.rl.rewards import Scorers
+from sim.rl.samples import PLACES
 from sim.rl.settings import RlSettings
 from sim.rl.weights import Devices, Generating, Move, reshards, synced
 from sim.rng import Draws

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 
-from sim.rl.samples import Sample
+from sim.rl.samples import PLACES, Sample
 from sim.rng import Draws
 from sim.workload.lengths import Lengths
 
@@ -27,13 +27,12 @@ class _Alike(Draws):
     whose law is that of either, and whose correlation within a prompt is c."""
 
     share: float = 0.0
-    per_prompt: int = 1
 
     def normal(self, entity: ArrayLike, index: ArrayLike = 0) -> NDArray[np.float64]:
         """Standard normal, correlated within a prompt."""
         sample = np.asarray(entity, dtype=np.int64)
         mine = Draws(self.seed, self.stream).normal(sample, index)
-        ours = Draws(self.seed, f"{self.stream}.of_prompt").normal(sample // self.per_prompt, index)
+        ours = Draws(self.seed, f"{self.stream}.of_prompt").normal(sample // PLACES, index)
         return np.asarray(np.sqrt(self.share) * ours + np.sqrt(1.0 - self.share) * mine)
 
     def uniform(self, entity: ArrayLike, index: ArrayLike = 0) -> NDArray[np.float64]:
@@ -63,12 +62,12 @@ class Prompts:
         """(n,) tokens."""
         return self.prompt_tokens.sample(Draws(self.seed, "rl.prompt_tokens"), prompts, self.base)
 
-    def response_lengths(self, prompts: Ints) -> Ints:
-        """(n, samples per prompt) tokens."""
-        each = self.per_prompt
-        numbers = (prompts[:, None] * each + np.arange(each)).reshape(-1)
+    def response_lengths(self, prompts: Ints, each: int | None = None) -> Ints:
+        """(n, samples per prompt, or so many) tokens."""
+        each = each or self.per_prompt
+        numbers = (prompts[:, None] * PLACES + np.arange(each)).reshape(-1)
         if self.correlation:
-            draws: Draws = _Alike(self.seed, "rl.response_tokens", self.correlation, each)
+            draws: Draws = _Alike(self.seed, "rl.response_tokens", self.correlation)
         else:
             draws = Draws(self.seed, "rl.response_tokens")
         return self.response_tokens.sample(draws, numbers, self.base).reshape(-1, each)

@@ -9,6 +9,10 @@ from sim.record.tables import NONE, SAMPLE_STATES
 TRAINED, FILTERED, STALE, ABORTED, IN_FLIGHT = range(len(SAMPLE_STATES))
 NAN = float("nan")
 
+PLACES = 4096
+"""More than the samples of any prompt: prompt · PLACES + place is a sample's number for draws, the
+same in every cadence."""
+
 
 @dataclass(eq=False, slots=True)
 class Sample:
@@ -33,6 +37,8 @@ class Sample:
     scored_s: float = NAN
     tools_s: float = 0.0
     state: int = IN_FLIGHT
+    unwanted: bool = False
+    """It was given up, and leaves its engine when the pass that works on it commits."""
     settled: bool = False
     """Its fate is decided and written."""
     uses: int = 0

@@ -66,7 +66,7 @@ class Environment(Protocol):
         base: Path | None,
     ) -> NDArray[np.int64]:
         """Tokens that it adds to samples in all, the prompt not counted. `samples` are their
-        numbers for draws (`sim.rl.durations.PLACES`)."""
+        numbers for draws (`sim.rl.samples.PLACES`)."""
 
     def assumptions(self) -> list[dict[str, str]]:
         """Figures that it leans on: what, value, source."""
