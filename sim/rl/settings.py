@@ -23,6 +23,7 @@ from sim.rl.filters import FilterSetting
 from sim.rl.filters.none import NoFilter
 from sim.rl.rewards import RewardSetting
 from sim.rl.rewards.none import NoReward
+from sim.rl.samples import PLACES
 from sim.settings import settings
 from sim.units import Duration, PositiveInt
 from sim.workload.lengths import Lengths
@@ -77,7 +78,7 @@ class RlSettings:
     """Steps of the loop."""
     prompts_per_step: PositiveInt
     """Prompts whose samples one step trains on."""
-    samples_per_prompt: PositiveInt = 8
+    samples_per_prompt: Annotated[PositiveInt, Field(le=PLACES // 2)] = 8
     """Samples of every prompt: a group."""
     prompt_tokens: LengthsSetting
     """Law of the prompts' lengths."""
