@@ -87,7 +87,9 @@ def rows(played: Mapping[str, Played]) -> Iterator[Row]:
         yield PAPER.near(f"areal {size} async", f"{what}, asynchronous: hours", areal, free)
         yield PAPER.near(f"areal {size} gain", f"{what}: veRL ÷ AReaL", verl / areal, turns / free)
     for size in ("14B", "32B"):
-        yield PAPER.predicted(f"areal {size}", f"{size}, asynchronous: s a step", played[size].step_s)
+        yield PAPER.predicted(
+            f"areal {size}", f"{size}, asynchronous: s a step", played[size].step_s
+        )
     yield from _staleness(played)
     yield from _scaling(played)
 

@@ -116,12 +116,16 @@ def _stages(played: Mapping[str, Played]) -> Iterator[Row]:
     theirs = {"Think": (133.6, 185.3, 87.0, 137.4), "Zero": (100.0, 151.2, 56.6, 107.5)}
     yield PAPER.given("RL-1 train", "8B, 32 GB200: training, s", 31.4, ar["train_s"])
     yield PAPER.near("RL-1 logprob", "8B, 32 GB200: log-probabilities, s", 17.9, ar.logprob_s)
-    yield PAPER.near("RL-1 prepare", "8B, 32 GB200: weights to the engines, s", 2.1, ar["reshard_s"])
+    yield PAPER.near(
+        "RL-1 prepare", "8B, 32 GB200: weights to the engines, s", 2.1, ar["reshard_s"]
+    )
     for w, (gen, total, fast, whole) in theirs.items():
         p = played[f"{w} 3"]
         yield PAPER.near(f"RL-1 {w} gen", f"{w}, plain: generation, s", gen, ar["generation_s"])
         yield PAPER.near(f"RL-1 {w} total", f"{w}, plain: step, s", total, ar.step_s)
-        yield PAPER.near(f"RL-2 {w} gen", f"{w}, three drafts: generation, s", fast, p["generation_s"])
+        yield PAPER.near(
+            f"RL-2 {w} gen", f"{w}, three drafts: generation, s", fast, p["generation_s"]
+        )
         yield PAPER.near(f"RL-2 {w} total", f"{w}, three drafts: step, s", whole, p.step_s)
         yield PAPER.near(
             f"RL-2 {w} gen gain", f"{w}, three drafts: generation, gain", gen / fast,
@@ -155,8 +159,12 @@ def _drafts(played: Mapping[str, Played]) -> Iterator[Row]:
     gain = _gains(played)
     for w, chat, own in (("Zero", 1.51, 1.77), ("Think", 1.19, 1.53)):
         what = f"{w}, three drafts: generation, gain"
-        yield PAPER.near(f"RL-8 {w} chat", f"{what}, draft from chat data", chat, gain[f"{w} chat"], TIGHT)
-        yield PAPER.near(f"RL-8 {w} own", f"{what}, draft from the domain", own, gain[f"{w} 3"], TIGHT)
+        yield PAPER.near(
+            f"RL-8 {w} chat", f"{what}, draft from chat data", chat, gain[f"{w} chat"], TIGHT
+        )
+        yield PAPER.near(
+            f"RL-8 {w} own", f"{what}, draft from the domain", own, gain[f"{w} 3"], TIGHT
+        )
         yield PAPER.shape(
             f"RL-7 {w}", f"{w}: n-gram drafts, gain", "slower than plain", [gain[f"{w} n-gram"]],
             gain[f"{w} n-gram"] < 1.0,
@@ -200,7 +208,9 @@ def _conditions(played: Mapping[str, Played]) -> Iterator[Row]:
 def _projection(played: Mapping[str, Played]) -> Iterator[Row]:
     ar, fast = played["235B AR"], played["235B"]
     what = "235B FP8, 2,048 GB200"
-    yield PROJECTION.near("RL-13", f"{what}, lag 2, five drafts, α = 4: step, gain", 2.5, ar.step_s / fast.step_s)  # noqa: E501
+    yield PROJECTION.near(
+        "RL-13", f"{what}, lag 2, five drafts, α = 4: step, gain", 2.5, ar.step_s / fast.step_s
+    )  # noqa: E501
     yield PROJECTION.predicted(
         "T34 235B rollouts", f"{what}: tokens a verify step × plain step ÷ verify step",
         fast.speedup,

@@ -17,9 +17,7 @@ _ASYNC = Run("laminar", (*_EIGHTH, "rl.steps=8"), warm_up=4)
 RUNS: dict[str, Run] = {
     "async": _ASYNC,
     "repacked": _ASYNC.but("rl.cadence={repacking: {every: 5 s, below: 0.5}}"),
-    "interrupted": _ASYNC.but(
-        "rl.cadence={asynchronous: {staleness: 4, update: interrupt}}"
-    ),
+    "interrupted": _ASYNC.but("rl.cadence={asynchronous: {staleness: 4, update: interrupt}}"),
     "one off": Run("laminar", (*_EIGHTH, "rl.cadence=one_step_off", "rl.steps=4"), warm_up=1),
     "in turns": Run(
         "laminar",
@@ -61,7 +59,9 @@ def rows(played: Mapping[str, Played]) -> Iterator[Row]:
     yield LAMINAR.near(
         "laminar areal", f"{what}: interrupted ÷ asynchronous", 1.39, seconds["interrupted"] / free
     )
-    yield LAMINAR.near("laminar repacking", f"{what}: without ÷ with repacking", 1.26, free / seconds["repacked"])  # noqa: E501
+    yield LAMINAR.near(
+        "laminar repacking", f"{what}: without ÷ with repacking", 1.26, free / seconds["repacked"]
+    )  # noqa: E501
     yield LAMINAR.points(
         "laminar rollout share", f"{what}: generation in a synchronous step", 83.1,
         played["in turns"].share("generation_s"),
@@ -72,7 +72,9 @@ def rows(played: Mapping[str, Played]) -> Iterator[Row]:
         played["async"]["staleness"] < 3 and played["async"]["staleness_max"] <= 4,
     )  # fmt: skip
     yield LAMINAR.missing("streamrl", "StreamRL: up to 2.66× over synchronous", "2.66", NOTES)
-    yield LAMINAR.missing("llamarl", "LlamaRL: 8B, 70B, 405B over synchronous", "2.52, 3.98, 10.7", NOTES)  # noqa: E501
+    yield LAMINAR.missing(
+        "llamarl", "LlamaRL: 8B, 70B, 405B over synchronous", "2.52, 3.98, 10.7", NOTES
+    )  # noqa: E501
     yield LAMINAR.missing(
         "hybridflow", "HybridFlow: colocated best on 16 to 64 GPUs, split or standalone on 128",
         "order", "placements of PPO's critic, reward and reference models, which a loop has not",

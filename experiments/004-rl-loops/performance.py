@@ -42,9 +42,7 @@ RUNS: dict[str, Run] = {
         "topology.nodes=32", "pools.rollout.engines=16", "rl.trainer.layout.dp=8"
     ),
     "qwen30 32": _QWEN30,
-    "deepseek 128 GB200": _DEEPSEEK.but(
-        *_gb200(2, *_DEEPSEEK_GB200), "pools.rollout.engines=4"
-    ),
+    "deepseek 128 GB200": _DEEPSEEK.but(*_gb200(2, *_DEEPSEEK_GB200), "pools.rollout.engines=4"),
     "deepseek 256 GB200": _DEEPSEEK.but(
         *_gb200(4, *_DEEPSEEK_GB200), "pools.rollout.engines=8", "rl.trainer.layout.dp=32"
     ),
@@ -92,7 +90,9 @@ def rows(played: Mapping[str, Played]) -> Iterator[Row]:
         "qwen30 32": 192.0,
     }
     for name, seconds in theirs.items():
-        yield PAGE.near(f"v06 {name}", f"{_title(name)} H100: step, s", seconds, played[name].step_s)
+        yield PAGE.near(
+            f"v06 {name}", f"{_title(name)} H100: step, s", seconds, played[name].step_s
+        )
     for a, b in (("deepseek 256", "deepseek 512"), ("qwen235 128", "qwen235 256")):
         yield PAGE.near(
             f"v06 {a} scaling", f"{_title(a)} → {b.split()[-1]} H100: step ÷ step",

@@ -50,8 +50,12 @@ def rows(played: Mapping[str, Played]) -> Iterator[Row]:
     math = played["14B"]
     what = "14B, 16K, 32 H800, math, in turns"
     train = math.share("train_s") + math.share("reference_s")
-    yield PAPER.points("rollpacker rollout share", f"{what}: rollout", 72, math.share("generation_s"))
-    yield PAPER.points("rollpacker reward share", f"{what}: reward", 5, math.share("exposed_reward_s"))
+    yield PAPER.points(
+        "rollpacker rollout share", f"{what}: rollout", 72, math.share("generation_s")
+    )
+    yield PAPER.points(
+        "rollpacker reward share", f"{what}: reward", 5, math.share("exposed_reward_s")
+    )
     yield PAPER.points("rollpacker train share", f"{what}: training", 23, train)
     for size, gain in (("7B", 1.30), ("14B", 1.48)):
         ratio = played[size].step_s / played[f"{size} packed"].step_s

@@ -83,7 +83,9 @@ def rows(played: Mapping[str, Played]) -> Iterator[Row]:
         yield row
     for name, after in (("7B", 0.02), ("30B", 4.38), ("235B", 23.70)):
         ours = played[f"verl {name}"]["sync_s"]
-        yield VERL.near(f"sync verl {name}", f"veRL {name}, with the checkpoint engine: s", after, ours)
+        yield VERL.near(
+            f"sync verl {name}", f"veRL {name}, with the checkpoint engine: s", after, ours
+        )
     yield NEMO.predicted(
         "sync deepseek", "DeepSeek-V3 bf16, 256 + 256 H100: s", played["deepseek"]["sync_s"]
     )

@@ -92,8 +92,12 @@ def _off(name: str, p: Played, q: Played, theirs: dict[str, float]) -> Iterator[
     """In turns (`p`) and one step off (`q`)."""
     what = f"{name}, 16 H20"
     key = f"verl {name.lower()}"
-    yield OFF.given(f"{key} update", f"{what}, in turns: training, s", theirs["update"], p["train_s"])
-    yield OFF.near(f"{key} gen", f"{what}, in turns: generation, s", theirs["gen"], p["generation_s"])
+    yield OFF.given(
+        f"{key} update", f"{what}, in turns: training, s", theirs["update"], p["train_s"]
+    )
+    yield OFF.near(
+        f"{key} gen", f"{what}, in turns: generation, s", theirs["gen"], p["generation_s"]
+    )
     yield OFF.near(
         f"{key} generate", f"{what}, in turns: generate_sequences, s", theirs["sequences"],
         p["generation_s"],
@@ -146,21 +150,32 @@ def _long_rows(played: Mapping[str, Played]) -> Iterator[Row]:
         what, key = f"28K, {gpus} H20", f"verl {gpus}"
         yield LONG.given(f"{key} update", f"{what}, in turns: training, s", update, p["train_s"])
         yield LONG.near(f"{key} gen", f"{what}, in turns: generation, s", gen, p["generation_s"])
-        yield LONG.near(f"{key} logprob", f"{what}, in turns: log-probabilities, s", logprob, p.logprob_s)  # noqa: E501
+        yield LONG.near(
+            f"{key} logprob", f"{what}, in turns: log-probabilities, s", logprob, p.logprob_s
+        )  # noqa: E501
         yield LONG.near(f"{key} step", f"{what}, in turns: step, s", step, p.step_s)
         yield LONG.near(f"{key} async step", f"{what}, half and half: step, s", off, q.step_s)
         yield LONG.near(
             f"{key} gain", f"{what}: step in turns ÷ asynchronous", step / off, p.step_s / q.step_s
         )
     yield LONG.near(
-        "verl 32 async update", "28K, 16 + 16 H20: training, s", 313.8, played["async 32"]["train_s"]
+        "verl 32 async update",
+        "28K, 16 + 16 H20: training, s",
+        313.8,
+        played["async 32"]["train_s"],
     )
     yield from _short_rows(played["short 32"], played["short 64"])
     p, q = played["turns 128"], played["async 128"]
     yield LONG.predicted("verl 128 step", "28K, 128 H20, in turns: step, s", p.step_s)
     yield LONG.predicted("verl 128 async step", "28K, 64 + 64 H20: step, s", q.step_s)
-    yield LONG.predicted("verl 128 gain", "28K, 128 H20: step in turns ÷ asynchronous", p.step_s / q.step_s)  # noqa: E501
-    for staleness, key in ((0, "async 64, staleness 0"), (1, "async 64"), (2, "async 64, staleness 2")):
+    yield LONG.predicted(
+        "verl 128 gain", "28K, 128 H20: step in turns ÷ asynchronous", p.step_s / q.step_s
+    )  # noqa: E501
+    for staleness, key in (
+        (0, "async 64, staleness 0"),
+        (1, "async 64"),
+        (2, "async 64, staleness 2"),
+    ):
         yield LONG.predicted(
             f"verl 64 staleness {staleness}", f"28K, 32 + 32 H20, staleness {staleness}: step, s",
             played[key].step_s,
@@ -170,7 +185,9 @@ def _long_rows(played: Mapping[str, Played]) -> Iterator[Row]:
 def _short_rows(p: Played, q: Played) -> Iterator[Row]:
     """With the length that the asynchronous trainer asks for."""
     what = "28K with a mean of 1,060 tokens"
-    yield LONG.given("verl 32 short update", f"{what}, 16 + 16 H20: training, s", 313.8, p["train_s"])
+    yield LONG.given(
+        "verl 32 short update", f"{what}, 16 + 16 H20: training, s", 313.8, p["train_s"]
+    )
     yield LONG.near("verl 32 short step", f"{what}, 16 + 16 H20: step, s", 294.8, p.step_s)
     yield LONG.points(
         "verl 32 short wait", f"{what}, 16 + 16 H20: exposed generation, % of the step",

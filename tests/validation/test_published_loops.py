@@ -81,7 +81,9 @@ def test_every_row_has_a_name_of_its_own(rows: list[Cells]) -> None:
 
 
 def test_a_figure_outside_its_tolerance_says_why(rows: list[Cells]) -> None:
-    silent = [r["id"] for r in rows if r["verdict"] in ("outside", "not modelled") and not r["cause"]]
+    silent = [
+        r["id"] for r in rows if r["verdict"] in ("outside", "not modelled") and not r["cause"]
+    ]
     assert not silent
 
 
