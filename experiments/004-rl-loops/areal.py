@@ -72,7 +72,7 @@ PAPER = Paper(
     "systems.md B.17.2 [F]: arXiv 2505.24298; batch and bounds of inclusionAI/AReaL "
     "training/configs/async-ppo.yaml, layout of 7B as docs/references/reproduce.md has for 8B",
     "mean length 9,000 tokens and the law's tail; layouts of 1.5B, 14B and 32B; SGLang 0.5's host; "
-    "a quarter (1.5B, 14B), half (7B) or third (32B) of the nodes with as large a part of the prompts",
+    "a quarter (1.5B, 14B), half (7B) or third (32B) of the nodes and of the prompts",
     {
         **dict.fromkeys(
             (

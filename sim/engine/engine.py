@@ -224,7 +224,7 @@ class Engine:
 
     def _finish(self, rank: Rank, sequence: Sequence) -> None:
         rank.finish(sequence)
-        if self.version:
+        if self.version or sequence.versions:
             sequence.mark(self.version)
         self.gauges.left(rank.index)
         self.port.finished(self, rank.index, sequence)

@@ -81,7 +81,9 @@ class Prefixes:
             if index >= count or end > computed:
                 return
             units = (end - index * size) // self._block * self._units
+            if not units:  # less than a KV block of it: the answer may fill it
+                return
             sequence.key_tokens += size
-            if units and self._cache.publish(ids[index], units):
+            if self._cache.publish(ids[index], units):
                 sequence.keys.append(ids[index])
                 sequence.units -= units

@@ -15,7 +15,7 @@ from sim.rl.books import Books
 from sim.rl.environments import EnvironmentServices
 from sim.rl.learner import Learner
 from sim.rl.loop import Loop
-from sim.rl.planning import RlPlan
+from sim.rl.planning import ENVIRONMENT, RlPlan
 from sim.rl.rewards import RewardServices
 from sim.rl.rollouts import Rollouts
 from sim.rl.upkeep import Upkeep
@@ -48,15 +48,16 @@ def build_loop(plan: RlPlan, rollouts: Rollouts, services: LoopServices) -> Loop
     mover = Mover(clock, services.fabric, services.topology)
     books = Books(clock, services.log)
     rollouts.environment = s.environment.start(
-        EnvironmentServices(clock, services.draws("rl.environment"))
+        EnvironmentServices(clock, services.draws(ENVIRONMENT), plan.prompts.base)
     )
-    rollouts.reward = s.reward.start(RewardServices(clock, services.draws("rl.reward")))
+    draws = services.draws("rl.reward")
+    rollouts.reward = s.reward.start(RewardServices(clock, draws, plan.scorers, plan.prompts.base))
     rollouts.look_again = services.cluster.look_again
     rollouts.cancel = services.cluster.cancel
     services.cluster.on_end = rollouts.ended
-    ends = plan.devices[0], plan.devices[-1]
-    rate = services.topology.route(*ends).bytes_per_s
-    upkeep = Upkeep(s.trainer, plan.trainer, rate, books, mover, services.draws("rl.failures"))
+    upkeep = Upkeep(
+        s.trainer, plan.trainer, plan.devices, books, mover, services.draws("rl.failures")
+    )
     return Loop(
         steps=s.steps,
         prompts_per_step=s.prompts_per_step,

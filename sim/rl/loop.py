@@ -6,7 +6,7 @@ everything else happens at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -58,6 +58,8 @@ class Loop:
     """Version that the last step trained."""
     syncing: bool = False
     """All engines pause for new weights."""
+    held: bool = False
+    """All engines pause until then."""
     open_groups: int = 0
     """Groups that are being generated or scored."""
     submitted: int = 0
@@ -93,13 +95,36 @@ class Loop:
 
     # ---- prompts and groups
 
-    def submit(self, prompts: int) -> list[Group]:
-        """Begin so many prompts under the present version."""
+    def submit(self, prompts: int, each: int | None = None) -> list[Group]:
+        """Begin so many prompts under the present version, with as many samples as are trained on,
+        or `each`."""
         self.submitted += prompts
         self.open_groups += prompts
-        groups = self.rollouts.submit(prompts)
+        groups = self.rollouts.submit(prompts, each)
         self.live.update(dict.fromkeys(groups))
         return groups
+
+    def submit_again(self, groups: Iterable[Group]) -> list[Group]:
+        """Begin prompts that were given up once more, with as many samples as are trained on."""
+        places = list(range(self.rollouts.prompts.per_prompt))
+        begun = [self.rollouts.submit_again(group, places) for group in groups]
+        self.submitted += len(begun)
+        self.open_groups += len(begun)
+        self.live.update(dict.fromkeys(begun))
+        return begun
+
+    def abandon(self, groups: Iterable[Group]) -> None:
+        """Give groups up, wherever their samples are. Those that a pass works on go with its
+        end."""
+        for group in groups:
+            if group not in self.live:
+                continue
+            if group.open:
+                for sample in sorted(group.samples, key=lambda s: s.scored_s != s.scored_s):
+                    self.rollouts.abort(sample)
+            else:
+                self.ready.remove(group)
+                self.drop(group, ABORTED)
 
     def _scored(self, group: Group) -> None:
         """Every sample of a group has its reward or was given up."""
@@ -185,6 +210,13 @@ class Loop:
         yield from self.until(lambda: self.rollouts.generating == 0)
         self.books.waited(self.rollouts.last_generated_s)
 
+    def hold(self) -> Steps:
+        """Engines stop after the passes in progress, as they are, until the next sync."""
+        yield from self.mover.quiet(self.updates.engines)
+        self.held = True
+        self._activity()
+        self.books.waited(self.clock.now)
+
     def train(self, groups: Sequence[Group]) -> Steps:
         """Train on groups: their samples are consumed. A colocated trainer takes the GPUs first."""
         if self.to_training is not None:
@@ -203,6 +235,7 @@ class Loop:
         """The newest weights into the engines, which pause for them, all at once or (where they
         take them from relays) each by itself."""
         updates, books = self.updates, self.books
+        self.held = False
         books.switch(SYNC, SYNCING)
         if updates.published:
             yield from updates.publish(self.version, keep_kv=keep_kv)
@@ -230,7 +263,8 @@ class Loop:
     def _activity(self) -> None:
         """Generation or scoring may have begun or ended."""
         books, rollouts = self.books, self.rollouts
-        busy = SYNCING if self.syncing else GENERATION if rollouts.generating else None
+        making = rollouts.generating and not self.held
+        busy = SYNCING if self.syncing else GENERATION if making else None
         books.switch(ROLLOUT, busy)
         books.switch(REWARD_WORKERS, REWARD if rollouts.scoring else None)
         self._look()

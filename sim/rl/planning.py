@@ -19,8 +19,14 @@ from sim.perf.training import trainer as make_trainer
 from sim.perf.training.batch import MicroBatch
 from sim.plugins import name_of
 from sim.rl.prompts import Prompts
+from sim.rl.rewards import Scorers
+from sim.rl.samples import PLACES
 from sim.rl.settings import RlSettings
 from sim.rl.weights import Devices, Generating, Move, reshards, synced
+from sim.rng import Draws
+
+ENVIRONMENT = "rl.environment"
+"""Stream of the environment's draws."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +44,18 @@ class RlPlan:
     to_engines: Move
     rollout_gpus: int
     topology: Topology
+    scorers: Scorers | None = None
+    """Engines of a model that scores."""
 
     @property
     def gpus(self) -> int:
         """GPUs beside those of the pools."""
-        return 0 if self.colocated else len(self.devices)
+        return (0 if self.colocated else len(self.devices)) + self.reward_gpus
+
+    @property
+    def reward_gpus(self) -> int:
+        """Of them, those that score."""
+        return 0 if self.scorers is None else self.scorers.gpus
 
     def facts(self) -> dict[str, object]:
         """For `run.json`."""
@@ -55,6 +68,7 @@ class RlPlan:
             "rollout_gpus": self.rollout_gpus,
             "trainer_gpus": len(self.devices),
             "trainer_devices": list(self.devices),
+            "reward_gpus": self.reward_gpus,
             "trainer_layout": s.trainer.layout.text,
             "colocated": self.colocated,
             "epochs": s.trainer.epochs,
@@ -111,6 +125,7 @@ def plan_loop(
     own: tuple[Gpu, Devices] | None,
     seed: int,
     base: Path | None,
+    scorers: Scorers | None = None,
 ) -> RlPlan:
     """Work a loop out. `own` are the trainer's GPU and devices when it is apart.
 
@@ -136,17 +151,22 @@ def plan_loop(
         s.prompt_tokens, s.response_tokens, s.samples_per_prompt, s.prompt_correlation, seed, base,
         block,
     )  # fmt: skip
-    longest = _longest(s, prompts)
+    longest = _longest(s, prompts, Draws(seed, ENVIRONMENT))
     _check_contexts(pools, longest)
+    if scorers is not None and longest > scorers.longest_tokens:
+        raise ScenarioError(
+            f"rl.reward.model: the longest sample has {longest:,} tokens and a scorer reads "
+            f"{scorers.longest_tokens:,} at most; set max_tokens of the laws of lengths lower, or "
+            "use a model with more context or a layout with more room"
+        )
     _check_memory(s, made, model, gpu, longest)
     to_training: Move | None = None
     if colocated:
         to_training, to_engines = reshards(s, made, topology, pools, devices, longest)
     else:
         to_engines = synced(s, model, gpu, topology, pools, devices)
-    return RlPlan(
-        s, prompts, made, devices, colocated, to_training, to_engines, len(shared), topology
-    )
+    moves = (to_training, to_engines)
+    return RlPlan(s, prompts, made, devices, colocated, *moves, len(shared), topology, scorers)
 
 
 def place_trainer(
@@ -166,10 +186,13 @@ def place_trainer(
     return tuple(d.index for d in chosen)
 
 
-def _longest(s: RlSettings, prompts: Prompts) -> int:
-    """Longest sample of the loop's batches."""
+def _longest(s: RlSettings, prompts: Prompts, draws: Draws) -> int:
+    """Longest sample of the loop's batches, its tools' answers included."""
     numbers = np.arange(s.steps * s.prompts_per_step)
-    whole = prompts.prompt_lengths(numbers) + prompts.response_lengths(numbers).max(axis=1)
+    answers = prompts.response_lengths(numbers)
+    samples = numbers[:, None] * PLACES + np.arange(answers.shape[1])
+    added = s.environment.added_tokens(draws, samples, answers, prompts.base)
+    whole = prompts.prompt_lengths(numbers) + (answers + added).max(axis=1)
     return int(whole.max())
 
 

@@ -32,6 +32,8 @@ class Rollouts:
     reward: RunningReward = field(init=False)
     on_scored: Callable[[Group], None] = field(init=False)
     """Told when every sample of a group has a reward or has been given up."""
+    on_generated: Callable[[Sample], None] = field(default=lambda sample: None)
+    """Told when a sample has its last token, before it is scored: it may be given up."""
     on_activity: Callable[[], None] = field(init=False)
     """Told when generation or scoring begins or ends altogether."""
     look_again: Callable[[], None] = field(init=False)
@@ -78,30 +80,32 @@ class Rollouts:
         self._next_request = number + 1
         sample.turns += 1
         self._asked[number] = sample
-        prompt = sample.prompt_tokens if sample.turns == 1 else self._context(sample, turn)
-        ids = self.prompts.block_ids(sample.group.prompt, sample.prompt_tokens)
+        if sample.turns > 1:
+            sample.added += turn.new_tokens
+        prompt = sample.prompt_tokens + sample.added + sample.generated
+        if self.environment.sessions:
+            ids = self.prompts.session_ids(sample, prompt + turn.response_tokens)
+        else:
+            ids = self.prompts.block_ids(sample.group.prompt, sample.prompt_tokens)
         return Request(
             number, self.now(), prompt, turn.response_tokens, ids, self.prompts.block_tokens
         )
-
-    def _context(self, sample: Sample, turn: Turn) -> int:
-        return sample.prompt_tokens + sample.generated + turn.new_tokens
 
     def on_event(self, what: Happening, request: Request, now_s: float) -> None:
         """A turn has ended; or the cluster refused or lost it, and the sample is given up."""
         if what is Happening.FIRST_TOKEN:
             return
         sample = self._asked.pop(request.number)
-        if what is not Happening.FINISHED:
+        if what is not Happening.FINISHED or sample.unwanted:
             self.give_up(sample)
             return
-        sample.generated += request.output_tokens
         if not self.environment.go_on(sample, self._proceed):
             self._generated(sample, now_s)
 
     def ended(self, request: Request, sequence: Sequence) -> None:
         """The cluster is about to tell that a request ended: which versions made its tokens."""
         sample = self._asked[request.number]
+        sample.generated += sequence.generated
         made = sequence.by_version()
         sample.interruptions += max(0, len(made) - 1)
         sample.versions += made
@@ -112,12 +116,12 @@ class Rollouts:
 
     # ---- the life of a sample
 
-    def submit(self, groups: int) -> list[Group]:
-        """The next so many prompts, a group of samples each."""
+    def submit(self, groups: int, each: int | None = None) -> list[Group]:
+        """The next so many prompts, a group of samples each: those trained on, or `each`."""
         numbers = np.arange(self._next_prompt, self._next_prompt + groups)
         self._next_prompt += groups
         prompts = self.prompts.prompt_lengths(numbers).tolist()
-        answers = self.prompts.response_lengths(numbers).tolist()
+        answers = self.prompts.response_lengths(numbers, each).tolist()
         now = self.now()
         made = []
         for number, prompt, lengths in zip(numbers.tolist(), prompts, answers, strict=True):
@@ -167,6 +171,10 @@ class Rollouts:
                 f"{sample.response_tokens} tokens at {now_s} s"
             )
         self.generating -= 1
+        self.on_generated(sample)
+        if sample.state != IN_FLIGHT:
+            self.on_activity()
+            return
         self.scoring += 1
         self.on_activity()
         self.reward.score(sample, self._scored)
@@ -186,6 +194,7 @@ class Rollouts:
         if sample.state != IN_FLIGHT:
             return
         if sample.request in self._asked:
+            sample.unwanted = True
             self.cancel(sample.request)
         elif sample.generated_s != sample.generated_s:
             self._soon = deque(entry for entry in self._soon if entry[0] is not sample)

@@ -9,6 +9,10 @@ from sim.record.tables import NONE, SAMPLE_STATES
 TRAINED, FILTERED, STALE, ABORTED, IN_FLIGHT = range(len(SAMPLE_STATES))
 NAN = float("nan")
 
+PLACES = 4096
+"""More than the samples of any prompt: prompt · PLACES + place is a sample's number for draws, the
+same in every cadence."""
+
 
 @dataclass(eq=False, slots=True)
 class Sample:
@@ -27,10 +31,14 @@ class Sample:
     turns: int = 0
     generated: int = 0
     """Tokens of the turns that have ended."""
+    added: int = 0
+    """Tokens that tools have put between them."""
     generated_s: float = NAN
     scored_s: float = NAN
     tools_s: float = 0.0
     state: int = IN_FLIGHT
+    unwanted: bool = False
+    """It was given up, and leaves its engine when the pass that works on it commits."""
     settled: bool = False
     """Its fate is decided and written."""
     uses: int = 0
@@ -44,7 +52,7 @@ class Sample:
     @property
     def tokens(self) -> int:
         """What a trainer sees of it."""
-        return self.prompt_tokens + self.response_tokens
+        return self.prompt_tokens + self.added + self.response_tokens
 
     def staleness(self, version: int) -> tuple[float, int]:
         """(mean over tokens, largest) of `version` less the version that made a token."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from sim.catalog.gpu import Gpu, load_gpu
 from sim.catalog.model import Model, MoeFfn, load_model
-from sim.cluster.deployments.disaggregated import Disaggregated
-from sim.engine.orders.fcfs import Fcfs
 from sim.errors import ScenarioError
 from sim.kvcache.evictions.lru import Lru
 from sim.network.topology import Topology, load_topology
@@ -21,10 +19,13 @@ from sim.perf.task import Formats, PriceTask
 from sim.plugins import name_of
 from sim.rl.build import open_rollouts
 from sim.rl.planning import RlPlan, place_trainer, plan_loop
+from sim.rl.rewards import Scorers, Served
 from sim.rl.settings import RlSettings
 from sim.rl.weights import Generating
+from sim.scenario.pairing import check_pairing, check_pools
 from sim.scenario.placing import Devices, place, wires
 from sim.scenario.scenario import Scenario
+from sim.scenario.scorers import place_scorers, pool_of
 from sim.scenario.settings import PoolSettings, Settings
 from sim.workload.request import Source
 
@@ -99,18 +100,18 @@ def plan(scenario: Scenario) -> Plan:
     )
     model = s.sparsity.apply(load_model(_path(s.model, scenario.base)))
     _check_model(model)
-    _check_pools(s)
-    _check_pairing(s)
+    check_pools(s)
+    check_pairing(s)
     spreads = {}
     for name, pool in s.pools.items():
-        with _in_pool(name):
+        with _in(f"pools.{name}"):
             spreads[name] = pool.layout.plan(model)
     gpus = {n: _gpu(f"pools.{n}", pool.gpu, topology) for n, pool in s.pools.items()}
     wanted = {n: (p.engines, spreads[n], gpus[n].name) for n, p in s.pools.items()}
     devices = place(topology, s.placement, wanted)
     pools = []
     for name, pool in s.pools.items():
-        with _in_pool(name):
+        with _in(f"pools.{name}"):
             args = (model, gpus[name], spreads[name], devices[name], topology)
             pools.append(_pool_plan(name, pool, *args))
     _check_formats(s, tuple(pools))
@@ -127,6 +128,10 @@ def _loop(
         gpu = _gpu("rl.trainer", rl.trainer.gpu, topology)
         taken = [d for p in pools for engine in p.devices for d in engine]
         own = (gpu, place_trainer(rl, topology, s.placement, taken, gpu.name))
+    used = [d for p in pools for engine in p.devices for d in engine] + list(own[1] if own else ())
+    scorers = (
+        None if rl.reward.served is None else _scorers(s, rl.reward.served, topology, used, base)
+    )
     made = tuple(
         Generating(
             name=p.name,
@@ -140,7 +145,21 @@ def _loop(
         )
         for p in pools
     )
-    return plan_loop(rl, model, topology, made, own, s.seed, base)
+    return plan_loop(rl, model, topology, made, own, s.seed, base, scorers)
+
+
+def _scorers(
+    s: Settings, asked: Served, topology: Topology, used: Sequence[int], base: Path
+) -> Scorers:
+    """Engines of a model that scores, behind the pools and the trainer."""
+    where = "rl.reward.model"
+    with _in(where):
+        model, gpu = load_model(_path(asked.model, base)), _gpu(where, asked.gpu, topology)
+        spread = asked.layout.plan(model)
+        devices = place_scorers(asked, spread, gpu, topology, s.placement, used)
+        made = _pool_plan(where, pool_of(asked), model, gpu, spread, devices, topology)
+    kept = int(made.memory.kv_bytes / made.memory.kv_bytes_per_token)
+    return Scorers(made.tasks, asked.timer, devices, longest_sequence(made), kept)
 
 
 def longest_sequence(pool: PoolPlan) -> int:
@@ -179,12 +198,12 @@ def open_workload(plan: Plan) -> Source:
 
 
 @contextmanager
-def _in_pool(name: str) -> Iterator[None]:
-    """Say which pool a mistake is in."""
+def _in(where: str) -> Iterator[None]:
+    """Say where a mistake is."""
     try:
         yield
     except ScenarioError as mistake:
-        raise ScenarioError(f"pools.{name}: {mistake}") from mistake
+        raise ScenarioError(f"{where}: {mistake}") from mistake
 
 
 def _path(name: str, base: Path) -> str:
@@ -202,35 +221,6 @@ def _check_model(model: Model) -> None:
             f"model: {model.name} runs parallel streams or layers for a share of the tokens, which "
             "are counted but not simulated; use the model without that preset"
         )
-
-
-def _check_pools(s: Settings) -> None:
-    wanted = s.deployment.pools()
-    for name in wanted or ():
-        if name not in s.pools:
-            raise ScenarioError(
-                f"pools: the deployment needs a pool '{name}', and the pools are "
-                f"{', '.join(s.pools)}; rename one, or name it under deployment"
-            )
-    unused = [n for n in s.pools if wanted is not None and n not in wanted]
-    if unused:
-        raise ScenarioError(
-            f"pools: '{unused[0]}' is not used by the deployment; remove it or name it there"
-        )
-
-
-def _check_pairing(s: Settings) -> None:
-    """Room that is promised in order of arrival must be used in that order, or both pools fill up
-    with those who wait for each other."""
-    d = s.deployment
-    if isinstance(d, Disaggregated) and d.pair_at == "arrival":
-        order = s.pools[d.prefill].engine.order
-        if not isinstance(order, Fcfs):
-            raise ScenarioError(
-                f"pools.{d.prefill}.engine.order: {name_of(order)} lets prompts overtake each "
-                "other, and pair_at: arrival promises decode room in order of arrival; write fcfs, "
-                "or pair_at: prefill_end"
-            )
 
 
 def _check_formats(s: Settings, pools: tuple[PoolPlan, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol
@@ -16,7 +17,7 @@ class Request:
     arrival_s: float
     prompt_tokens: int
     output_tokens: int
-    block_ids: tuple[int, ...] = ()
+    block_ids: Sequence[int] = ()
     """Prefix-block ids of the prompt, one per `block_tokens` tokens (the last block may be
     partial): the same id means the same tokens up to the end of that block."""
     block_tokens: int = 0
@@ -36,7 +37,7 @@ class Ask(Protocol):
     @property
     def prompt_tokens(self) -> int: ...
     @property
-    def block_ids(self) -> tuple[int, ...]: ...
+    def block_ids(self) -> Sequence[int]: ...
     @property
     def block_tokens(self) -> int: ...
     @property

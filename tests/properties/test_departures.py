@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from helpers import Meddle, Run, assert_same_tables
+from helpers import Ask, Meddle, Run, assert_same_tables
 from helpers.cases import ONE_STAGE, Case, cases, split_cases
 from helpers.laws import all_holds, recomputed_tokens_are_those_computed_twice
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sim.clock import ARRIVAL
 from sim.engine.engine import Engine
+from sim.measure.summary import measure
+from sim.record.run_folder import RunFolder
 from sim.scenario.build import Built
 
 AFTER_ARRIVALS = ARRIVAL + 1000
@@ -94,6 +98,25 @@ def doing(deeds: list[Deed]) -> Meddle:
     return meddle
 
 
+SENT_BACK_ACROSS_SLOTS = Case(
+    machine="pipeline",
+    asks=tuple(Ask(0.0, prompt, output) for prompt, output in ((1, 1), (1, 2), (4, 2), (1, 1))),
+    trace_block=4,
+    engine={
+        "block_size": 4,
+        "max_num_seqs": 3,
+        "max_num_batched_tokens": 3,
+        "batcher": "chunked_prefill",
+        "order": "fcfs",
+        "preemption": "recompute",
+    },
+    timer="roofline",
+    room=1.0,
+)
+"""A prompt whose chunks travel in two slots is sent back and computed again in the first of them:
+its second stay begins after the first one's chunk there."""
+
+
 def deeds(*what: str) -> st.SearchStrategy[list[Deed]]:
     one = st.builds(
         Deed,
@@ -114,14 +137,6 @@ def nothing_is_left(run: Run) -> None:
         for rank in engine.ranks:
             assert rank.cache.used == 0
             assert not rank.room.asked
-
-
-def versions_cover_the_tokens(run: Run, seen: dict[int, tuple[tuple[int, int], ...]]) -> None:
-    """Every token of a finished request was made with one version, and versions only rise."""
-    made = run.requests.set_index("request")["generated_tokens"]
-    for number, parts in seen.items():
-        assert sum(tokens for _, tokens in parts) == made[number]
-        assert all(tokens > 0 for _, tokens in parts)
 
 
 @given(case=cases(until=False), todo=deeds("move", "keep", "recompute"))
@@ -184,3 +199,26 @@ def test_tokens_of_the_moved_count_as_recomputed_where_they_are_computed_twice(
 ) -> None:
     case = case.but(engine=case.engine | {"preemption": "recompute"}, room=1.3)
     recomputed_tokens_are_those_computed_twice(case.play(meddle=doing(todo)))
+
+
+@given(
+    case=st.one_of(cases(until=False), split_cases(orders=("fcfs",))),
+    todo=deeds("cancel", "keep", "recompute"),
+)
+@settings(max_examples=40)
+@example(case=SENT_BACK_ACROSS_SLOTS, todo=[])
+def test_latencies_of_the_interrupted_add_up(case: Case, todo: list[Deed]) -> None:
+    with TemporaryDirectory() as folder:
+        run = RunFolder.create(Path(folder))
+        case.but(until_s=None).play(meddle=doing(todo), folder=run)
+        counts = measure(run)["requests"]  # raises when the parts of a latency do not
+    assert counts["finished"] + counts["cancelled"] == counts["arrived"]
+
+
+@given(case=cases(until=False), todo=deeds("move", "keep", "recompute"))
+@settings(max_examples=40)
+def test_latencies_of_the_moved_add_up(case: Case, todo: list[Deed]) -> None:
+    with TemporaryDirectory() as folder:
+        run = RunFolder.create(Path(folder))
+        case.but(engines=2).play(meddle=doing(todo), folder=run)
+        measure(run)

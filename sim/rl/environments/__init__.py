@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sim.clock import Clock
 from sim.plugins import policy
@@ -29,10 +33,16 @@ class EnvironmentServices:
     clock: Clock
     draws: Draws
     """Its own random numbers, by sample."""
+    base: Path | None = None
+    """The scenario's folder, for laws that read a file."""
 
 
 class RunningEnvironment(Protocol):
     """An environment at work."""
+
+    @property
+    def sessions(self) -> bool:
+        """Whether turns follow each other, so that an answer is part of the next prompt."""
 
     def begin(self, sample: Sample) -> Turn:
         """The first turn."""
@@ -47,6 +57,16 @@ class Environment(Protocol):
 
     def start(self, services: EnvironmentServices) -> RunningEnvironment:
         """An environment with nothing to do yet."""
+
+    def added_tokens(
+        self,
+        draws: Draws,
+        samples: NDArray[np.int64],
+        response_tokens: NDArray[np.int64],
+        base: Path | None,
+    ) -> NDArray[np.int64]:
+        """Tokens that it adds to samples in all, the prompt not counted. `samples` are their
+        numbers for draws (`sim.rl.samples.PLACES`)."""
 
     def assumptions(self) -> list[dict[str, str]]:
         """Figures that it leans on: what, value, source."""

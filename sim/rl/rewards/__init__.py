@@ -4,14 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Protocol
 
 from sim.clock import Clock
-from sim.perf.task import PriceTask
+from sim.engine.settings import EngineSettings
+from sim.perf.layouts import Layout
+from sim.perf.task import Precision, PriceTask
 from sim.perf.timers import Timer
 from sim.plugins import policy
 from sim.rl.samples import Sample
 from sim.rng import Draws
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A model that scores, as a scenario asks for it."""
+
+    model: str
+    """Of the catalog, or the path of a config.json."""
+    engines: int
+    gpu: str | None
+    layout: Layout
+    precision: Precision
+    timer: Timer
+    engine: EngineSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Scorers:
+    """Its engines, worked out and placed."""
+
+    tasks: tuple[PriceTask, ...]
+    """What the timer prices, by engine."""
+    timer: Timer
+    devices: tuple[tuple[int, ...], ...]
+    """By engine."""
+    longest_tokens: int
+    """Longest sequence that an engine holds by itself."""
+    kv_tokens: int
+    """Tokens that an engine's KV pool holds."""
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of all of them."""
+        return sum(len(mine) for mine in self.devices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +58,10 @@ class RewardServices:
     clock: Clock
     draws: Draws
     """Its own random numbers, by sample."""
-    tasks: tuple[PriceTask, ...] = ()
-    """Of its engines, where it has GPUs."""
-    timer: Timer | None = None
+    scorers: Scorers | None = None
+    """Where a model scores."""
+    base: Path | None = None
+    """The scenario's folder, for laws that read a file."""
 
 
 class RunningReward(Protocol):
@@ -38,8 +76,8 @@ class Reward(Protocol):
     """What every file here provides: settings that start scoring."""
 
     @property
-    def gpus(self) -> int:
-        """GPUs that it has for itself."""
+    def served(self) -> Served | None:
+        """The model that it serves on GPUs of its own, if it does."""
 
     def start(self, services: RewardServices) -> RunningReward:
         """Scoring, with nothing to do yet."""

@@ -19,9 +19,9 @@ class NoReward:
     """No time, no workers."""
 
     @property
-    def gpus(self) -> int:
-        """None."""
-        return 0
+    def served(self) -> None:
+        """No model."""
+        return
 
     def start(self, services: RewardServices) -> _AtOnce:
         """It keeps no state."""

@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from heapq import heappush, heapreplace
+from dataclasses import dataclass
 
-from sim.clock import ARRIVAL, Clock
+from sim.rl.durations import BySample, Durations, DurationsSetting
 from sim.rl.rewards import RewardServices
 from sim.rl.samples import Sample
+from sim.rl.workers import Workers
 from sim.settings import settings
-from sim.units import Duration, PositiveInt
+from sim.units import PositiveInt
 
 
 @settings
 class Rule:
-    """The same time for every sample, on a number of workers that take samples in order."""
+    """A time for every sample, on a number of workers that take samples in order."""
 
-    seconds: Duration = 0.0
+    seconds: DurationsSetting = Durations(mean_s=0.0)
     """Of one sample on one worker."""
     workers: PositiveInt = 64
     """Samples that are scored at once. assumed: half of the cores of one host."""
 
     @property
-    def gpus(self) -> int:
-        """None."""
-        return 0
+    def served(self) -> None:
+        """No model."""
+        return
 
-    def start(self, services: RewardServices) -> _Workers:
+    def start(self, services: RewardServices) -> _Rule:
         """All workers free."""
-        return _Workers(services.clock, self.seconds, self.workers)
+        seconds = self.seconds.drawn(services.draws)
+        return _Rule(seconds, Workers(services.clock, self.workers), self.seconds.mean_s == 0.0)
 
     def assumptions(self) -> list[dict[str, str]]:
         """None: all is given."""
@@ -37,24 +38,13 @@ class Rule:
 
 
 @dataclass(eq=False, slots=True)
-class _Workers:
-    clock: Clock
-    seconds: float
-    workers: int
-    _free_at: list[float] = field(default_factory=list)
-    """Heap: when each worker that has worked is free."""
+class _Rule:
+    seconds: BySample
+    workers: Workers
+    free: bool
 
     def score(self, sample: Sample, done: Callable[[Sample, bool], None]) -> None:
-        if not self.seconds:
+        if self.free:
             done(sample, True)
-            return
-        now = self.clock.now
-        if len(self._free_at) < self.workers and (not self._free_at or self._free_at[0] > now):
-            end = now + self.seconds
-            heappush(self._free_at, end)
         else:
-            end = max(now, self._free_at[0]) + self.seconds
-            heapreplace(self._free_at, end)
-        event = self.clock.at(end, ARRIVAL)
-        if event.callbacks is not None:
-            event.callbacks.append(lambda _: done(sample, True))
+            self.workers.do(lambda: self.seconds.of(sample), lambda: done(sample, True))
