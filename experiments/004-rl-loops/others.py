@@ -73,11 +73,7 @@ def rows(played: Mapping[str, Played]) -> Iterator[Row]:
     )
     yield LAMINAR.near(
         "laminar repacking", f"{what}: without ÷ with repacking", 1.26, free / seconds["repacked"]
-<<<<<<< HEAD
     )
-=======
-    )  # noqa: E501
->>>>>>> main
     yield LAMINAR.points(
         "laminar rollout share", f"{what}: generation in a synchronous step", 83.1,
         played["in turns"].share("generation_s"),
@@ -90,11 +86,7 @@ def rows(played: Mapping[str, Played]) -> Iterator[Row]:
     yield LAMINAR.missing("streamrl", "StreamRL: up to 2.66× over synchronous", "2.66", NOTES)
     yield LAMINAR.missing(
         "llamarl", "LlamaRL: 8B, 70B, 405B over synchronous", "2.52, 3.98, 10.7", NOTES
-<<<<<<< HEAD
     )
-=======
-    )  # noqa: E501
->>>>>>> main
     yield LAMINAR.missing(
         "hybridflow", "HybridFlow: colocated best on 16 to 64 GPUs, split or standalone on 128",
         "order", "placements of PPO's critic, reward and reference models, which a loop has not",
