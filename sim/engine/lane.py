@@ -98,7 +98,8 @@ class Lane:
         computed = sequence.phase + self.tick
         self.changed = True
         sequence.lane = None
-        sequence.generated += self.tick - sequence.join_tick
+        sequence.stay_tokens = self.tick - sequence.join_tick
+        sequence.generated += sequence.stay_tokens
         sequence.computed = computed
         shape = self.shape
         shape.decodes -= 1
@@ -107,6 +108,16 @@ class Lane:
         self._count(sequence, computed, -1)
         if self._caps:
             self._count_caps(sequence, computed, -1)
+
+    @property
+    def decode_tokens(self) -> int:
+        """Tokens that the members bring to a pass."""
+        return self.shape.decodes
+
+    def reach(self, sequence: Sequence) -> tuple[int, int]:
+        """Tokens that a member had room for when it joined, and has now."""
+        joined = sequence.phase + sequence.join_tick
+        return joined, sequence.phase + self.tick + self.grown
 
     def advance(self, passes: int) -> None:
         """Every member has decoded `passes` tokens."""

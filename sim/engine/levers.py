@@ -10,6 +10,7 @@ from sim.engine.flight import NO_CHUNKS
 from sim.engine.rank import Rank
 from sim.engine.sequence import Sequence
 from sim.engine.stays import FAILED, UNFINISHED
+from sim.engine.verify_lane import VerifyLane
 from sim.errors import BrokenInvariant
 from sim.record.log import Emit
 from sim.record.tables import ENGINE_STATES
@@ -38,6 +39,15 @@ class Levers:
     def resume(self) -> None:
         """Go on after a pause or a fault."""
         self._change(RUNNING)
+        self.engine.poke()
+
+    def set_draft_lag(self, versions: int) -> None:
+        """From the next pass on the draft is so many versions of the weights behind the target.
+        Nothing to an engine that does not speculate."""
+        for rank in self.engine.ranks:
+            for lane in rank.lanes:
+                if isinstance(lane, VerifyLane):
+                    lane.set_lag(versions)
         self.engine.poke()
 
     def rerate(self, factor: float) -> None:

@@ -10,7 +10,7 @@ from sim.record.tables import NONE
 from sim.workload.request import Ask
 
 if TYPE_CHECKING:
-    from sim.engine.lane import Lane
+    from sim.engine.verify_lane import AnyLane
 
 NAN = float("nan")
 
@@ -30,7 +30,7 @@ class Sequence:
     """Tokens made, the ones of the lane in which it decodes not included."""
 
     # where it is
-    lane: Lane | None = None
+    lane: AnyLane | None = None
     phase: int = 0
     join_tick: int = 0
     joins: int = 0
@@ -64,6 +64,8 @@ class Sequence:
     recomputed: int = 0
     computed_before: int = 0
     preemptions: int = 0
+    verified: int = 0
+    """Verify steps that it has had, in all its stays."""
     first_engine: int = NONE
 
     @property

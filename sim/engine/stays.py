@@ -56,7 +56,7 @@ class Stays:
                 sequence.enter_s,
                 sequence.join_tick,
                 tick - 1,
-                tick - sequence.join_tick,
+                sequence.stay_tokens,
                 0,
                 closed,
                 now_s,

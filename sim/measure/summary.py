@@ -36,6 +36,7 @@ IN_WORDS = {
     "contention_s": "sharing links with other traffic",
     "decode_queue_s": "waiting for its first decode step",
     "decode_s": "decoding",
+    "draft_s": "drafting tokens ahead",
     "stall_s": "decode stalled by prefills of others",
     "recompute_s": "recomputing after preemptions",
 }

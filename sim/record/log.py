@@ -16,7 +16,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from sim.record.tables import RL_TABLES, STEPS, TABLES, Column, Table
+from sim.record.tables import (
+    BURSTS,
+    RL_TABLES,
+    SPECULATIVE_STEPS,
+    STEPS,
+    TABLES,
+    Column,
+    Table,
+)
 
 Emit: TypeAlias = Callable[[Iterable[float]], None]
 Columns: TypeAlias = dict[str, NDArray[Any]]
@@ -134,7 +142,7 @@ class TableWriter:
     def _cut(self, rows: NDArray[Any]) -> int:
         """First row number, from a full group on, that does not split the ranks of one step."""
         take = min(GROUP_ROWS, len(rows))
-        while self.table is STEPS and take < len(rows) and rows["rank"][take] != 0:
+        while self.table.name == STEPS.name and take < len(rows) and rows["rank"][take] != 0:
             take += 1
         return take
 
@@ -168,16 +176,23 @@ class Log:
     """All tables of one run. With `folder=None` they stay in memory."""
 
     def __init__(
-        self, folder: Path | None, derive: dict[str, Derive] | None = None, *, rl: bool = False
+        self,
+        folder: Path | None,
+        derive: dict[str, Derive] | None = None,
+        *,
+        rl: bool = False,
+        speculation: bool = False,
     ) -> None:
-        """`derive` makes the derived columns of a table; `rl` asks for the tables of loops too."""
+        """`derive` makes the derived columns of a table; `rl` and `speculation` ask for the tables
+        and columns of loops and of verify steps too."""
         derive = derive or {}
-        unused = () if rl else RL_TABLES
+        unused = (*(() if rl else RL_TABLES), *(() if speculation else (BURSTS,)))
+        tables = TABLES | ({"steps": SPECULATIVE_STEPS} if speculation else {})
         self.writers = {
             name: TableWriter(
                 table, folder / f"{name}.parquet" if folder else None, derive.get(name)
             )
-            for name, table in TABLES.items()
+            for name, table in tables.items()
             if table not in unused
         }
         self.requests = self.writers["requests"].emit

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sim.catalog.gpu import Gpu, load_gpu
 from sim.catalog.model import Model, MoeFfn, load_model
 from sim.cluster.deployments.disaggregated import Disaggregated
 from sim.engine.orders.fcfs import Fcfs
+from sim.engine.speculations.fixed import Fixed
 from sim.errors import ScenarioError
 from sim.kvcache.evictions.lru import Lru
 from sim.network.topology import Topology, load_topology
@@ -22,7 +23,11 @@ from sim.plugins import name_of
 from sim.scenario.placing import Devices, place, wires
 from sim.scenario.scenario import Scenario
 from sim.scenario.settings import PoolSettings, Settings
+from sim.scenario.speculating import DraftPlan, apart_spread, drafts, memory_with, plan_draft
 from sim.workload.request import Source
+
+DRAFT = "'s draft"
+"""Behind the name of a pool: the GPUs of its draft alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,18 @@ class PoolPlan:
     devices: tuple[Devices, ...]
     tasks: tuple[PriceTask, ...]
     """What the timer prices, by engine; engines that lie alike share one."""
+    drafting: DraftPlan | None = None
+    """Who drafts; None = nobody."""
+
+    def draft_devices(self, engine: int) -> Devices:
+        """GPUs of an engine's draft alone."""
+        apart = () if self.drafting is None else self.drafting.devices
+        return apart[engine] if apart else ()
+
+    @property
+    def engine_gpus(self) -> int:
+        """GPUs of one engine, its draft's own included."""
+        return self.spread.devices + (0 if self.drafting is None else self.drafting.gpus)
 
     @property
     def caches_prefixes(self) -> bool:
@@ -59,7 +76,7 @@ class Plan:
     @property
     def gpus(self) -> int:
         """GPUs of the deployment."""
-        return sum(len(p.devices) * p.spread.devices for p in self.pools)
+        return sum(len(p.devices) * p.engine_gpus for p in self.pools)
 
     def assumptions(self) -> list[dict[str, str]]:
         """Guesses and extrapolations that the run leans on: what, value, source."""
@@ -67,6 +84,8 @@ class Plan:
         for pool in self.pools:
             rows += pool.settings.timer.assumptions(pool.tasks[0])
             rows += pool.settings.overlap.assumptions(pool.tasks[0])
+            if pool.drafting is not None:
+                rows += pool.drafting.assumptions(pool.settings)
             guesses = pool.gpu.assumptions.items()
             rows += [{"what": f"{pool.gpu.name} {k}", "value": "", "source": v} for k, v in guesses]
             if pool.settings.engine.enable_prefix_caching and not pool.caches_prefixes:
@@ -92,18 +111,24 @@ def plan(scenario: Scenario) -> Plan:
     _check_model(model)
     _check_pools(s)
     _check_pairing(s)
+    _check_drafting(s)
     spreads = {}
     for name, pool in s.pools.items():
         with _in_pool(name):
             spreads[name] = pool.layout.plan(model)
     gpus = {name: _gpu(name, pool, topology) for name, pool in s.pools.items()}
     wanted = {n: (p.engines, spreads[n], gpus[n].name) for n, p in s.pools.items()}
+    for name, pool in s.pools.items():
+        with _in_pool(name):
+            apart = apart_spread(pool, model)
+        if apart is not None:
+            wanted[f"{name}{DRAFT}"] = (pool.engines, apart, gpus[name].name)
     devices = place(topology, s.placement, wanted)
     pools = []
     for name, pool in s.pools.items():
         with _in_pool(name):
-            args = (model, gpus[name], spreads[name], devices[name], topology)
-            pools.append(_pool_plan(name, pool, *args))
+            places = (devices[name], devices.get(f"{name}{DRAFT}", ()))
+            pools.append(_pool_plan(name, pool, model, gpus[name], spreads[name], places, topology))
     _check_formats(s, tuple(pools))
     return Plan(scenario, topology, tuple(pools))
 
@@ -180,6 +205,16 @@ def _check_pairing(s: Settings) -> None:
             )
 
 
+def _check_drafting(s: Settings) -> None:
+    """Drafts are of those who decode."""
+    d = s.deployment
+    if isinstance(d, Disaggregated) and drafts(s.pools[d.prefill]):
+        raise ScenarioError(
+            f"pools.{d.prefill}.speculation: {name_of(s.pools[d.prefill].speculation)} has no "
+            f"effect where prompts alone are computed; write it under pools.{d.decode}"
+        )
+
+
 def _check_formats(s: Settings, pools: tuple[PoolPlan, ...]) -> None:
     sizes = {p.settings.engine.block_size for p in pools}
     if s.deployment.pools() is not None and len(sizes) > 1:
@@ -208,6 +243,11 @@ def _check_effect(pool: PoolSettings, model: Model) -> None:
         raise ScenarioError(
             f"precision.experts: {pool.precision.experts} has no effect, {model.name} has no "
             "experts; leave it out"
+        )
+    if not drafts(pool) and pool.draft_length != Fixed():
+        raise ScenarioError(
+            f"draft_length: {name_of(pool.draft_length)} has no effect without speculation; "
+            "leave it out, or say who drafts"
         )
     if not pool.engine.enable_prefix_caching and pool.engine.eviction != Lru():
         raise ScenarioError(
@@ -240,10 +280,10 @@ def _pool_plan(
     model: Model,
     gpu: Gpu,
     spread: Spread,
-    devices: tuple[Devices, ...],
+    places: tuple[tuple[Devices, ...], tuple[Devices, ...]],
     topology: Topology,
 ) -> PoolPlan:
-    engine, formats = pool.engine, pool.precision.formats(model)
+    engine, formats, (devices, _) = pool.engine, pool.precision.formats(model), places
     _check_effect(pool, model)
     context = engine.max_model_len or model.max_context_tokens
     if context > model.max_context_tokens:
@@ -282,4 +322,9 @@ def _pool_plan(
                 overlap=pool.overlap,
             )
         tasks.append(shapes[shape])
-    return PoolPlan(name, pool, model, gpu, spread, formats, memory, context, devices, tuple(tasks))
+    made = PoolPlan(name, pool, model, gpu, spread, formats, memory, context, devices, tuple(tasks))
+    if not drafts(pool):
+        return made
+    drafting = plan_draft(pool, model, gpu, spread, made.tasks, places, topology)
+    memory = memory_with(drafting.draft, memory, pool, made.tasks[0])
+    return replace(made, memory=memory, drafting=drafting)

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import planned, serving
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from perf.test_faces import CHUNKS, columns, shape
 
-from helpers import planned, serving
 from sim.perf.acceptances.iid import Iid
 from sim.perf.drafts.draft_model import DraftModel
 from sim.perf.drafts.eagle import Eagle
@@ -63,9 +63,7 @@ def verifying(plain: StepShape, tree: Any) -> VerifyShape:
     return VerifyShape(**{n: getattr(plain, n) for n in names}, tree=tree)
 
 
-CONTEXTS = st.lists(
-    st.one_of(st.integers(1, 300), st.integers(1, 100_000)), max_size=TOKENS // 16
-)
+CONTEXTS = st.lists(st.one_of(st.integers(1, 300), st.integers(1, 100_000)), max_size=TOKENS // 16)
 kinds = pytest.mark.parametrize("kind", KINDS)
 
 

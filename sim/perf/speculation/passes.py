@@ -127,9 +127,8 @@ class Passes:
         total, fullest = tokens.sum(axis=1), tokens.max(axis=1)
         if stage.streams is not None:
             return _joined(stage, linear, attention, head, total, fullest)
-        out: Array = (linear + attention).max(axis=1)
-        out = out + (stage.experts[total] + stage.collective[fullest])
-        return out
+        apart = stage.experts[total] + stage.collective[fullest]
+        return np.asarray((linear + attention).max(axis=1) + apart)
 
     def causes(self, s: Shapes, queries: int, rows: int) -> dict[str, Array]:
         """Seconds by cause, each (steps, ranks), of all stages."""

@@ -125,9 +125,7 @@ class SpeculativeTimer:
             out = out + seconds
         return np.broadcast_to(out, n).tolist()  # type: ignore[no-any-return]
 
-    def _with_the_rest(
-        self, stages: list[Any], ranks: Sequence[Members], tree: Tree
-    ) -> list[Any]:
+    def _with_the_rest(self, stages: list[Any], ranks: Sequence[Members], tree: Tree) -> list[Any]:
         """Drafting on the last stage, the host on the first."""
         if self.draft is not None:
             stages[-1] = stages[-1] + self.draft.seconds(ranks, tree, self.caps)
@@ -144,7 +142,7 @@ class SpeculativeTimer:
         return self.plain.host.step_s(gpu_s, sequences)
 
     def _more_s(self, tree: Tree, n: Any) -> Any:
-        """What the host adds to a step of n drafted-for sequences: the engine's own, the draft's."""
+        """What the host adds to a step that drafts for n sequences: the engine's, the draft's."""
         base = self.engine_host.step_s(tree.steps if self.draft else 0, tree.topk)
         return base + self.own_host.step_s + self.own_host.sequence_s * n
 
