@@ -81,6 +81,12 @@ def apart_spread(pool: PoolSettings, model: Model) -> Spread | None:
     """How a draft with GPUs of its own lies; None where it has none."""
     if not pool.speculation.apart:
         return None
+    ranks = pool.layout.plan(model).ranks
+    if ranks > 1:
+        raise ScenarioError(
+            f"speculation.{name_of(pool.speculation)}.apart: the engine has {ranks} ranks, each "
+            "with a draft to itself; leave it out, or write a layout with one rank"
+        )
     return own_spread(pool.speculation, model, pool.precision.formats(model))
 
 

@@ -16,7 +16,7 @@ from sim.perf.price_list import Array, Shapes
 from sim.perf.shape import MAX_CAPS
 from sim.perf.speculation.acceptance import Tree
 from sim.perf.speculation.members import Members
-from sim.perf.speculation.passes import Passes
+from sim.perf.speculation.passes import Passes, larger
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,8 @@ class DraftPasses:
     model: Passes
     once: Passes | None
     sees_verified: bool
+    by_rank: bool = False
+    """Whether every rank of the target has a draft to itself, which waits for no other."""
 
     @property
     def plain(self) -> bool:
@@ -36,6 +38,14 @@ class DraftPasses:
 
     def seconds(self, ranks: Sequence[Members], tree: Tree, caps: tuple[int, ...]) -> Any:
         """Of all drafting passes of a step with `tree`; `caps` are the target's."""
+        if not self.by_rank:
+            return self._together_s(ranks, tree, caps)
+        longest: Any = 0.0
+        for one in ranks:
+            longest = larger(longest, self._together_s([one], tree, caps))
+        return longest
+
+    def _together_s(self, ranks: Sequence[Members], tree: Tree, caps: tuple[int, ...]) -> Any:
         if not tree.steps:
             ranks = [m.prompts_alone() for m in ranks]
             if not any(m.prompts for m in ranks):
@@ -56,6 +66,13 @@ class DraftPasses:
 
     def array(self, s: Shapes, tree: Tree, caps: tuple[int, ...]) -> Array:
         """(steps,) of `seconds`."""
+        if not self.by_rank:
+            return self._together(s, tree, caps)
+        ranks = range(s["decodes"].shape[1])
+        each = [self._together({k: v[:, [r]] for k, v in s.items()}, tree, caps) for r in ranks]
+        return np.maximum(np.max(each, axis=0), 0.0)
+
+    def _together(self, s: Shapes, tree: Tree, caps: tuple[int, ...]) -> Array:
         if not tree.steps:
             s = _without_decodes(s)
         own = _recapped(s, caps, self.model.timer.caps)

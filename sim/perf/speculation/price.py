@@ -222,7 +222,7 @@ def compile_speculation(
     work = draft.drafting(task.model, task.formats)
     whole = SpeculativeTimer(
         target=Passes.of(made, task),
-        draft=_compiled(work, timer, draft_task or on_one_stage(task)),
+        draft=_compiled(work, timer, draft_task or on_one_stage(task), draft_task is not None),
         tree=draft.tree(draft_tokens),
         own_host=draft.host(),
         engine_host=_engine_host(timer),
@@ -236,7 +236,9 @@ def _engine_host(timer: Timer) -> SpeculationHost:
     return speculation_host(getattr(timer, "engine_profile", None))
 
 
-def _compiled(work: Drafting, timer: Timer, task: PriceTask) -> DraftPasses | None:
+def _compiled(
+    work: Drafting, timer: Timer, task: PriceTask, by_rank: bool
+) -> DraftPasses | None:
     """The draft's passes; nothing overlaps in them."""
     if work.model is None or work.formats is None:
         return None
@@ -245,7 +247,8 @@ def _compiled(work: Drafting, timer: Timer, task: PriceTask) -> DraftPasses | No
     if work.once is not None:
         mixing = replace(alone, model=work.once)
         once = Passes.of(timer.compile(mixing), mixing)
-    return DraftPasses(Passes.of(timer.compile(alone), alone), once, work.sees_verified)
+    model = Passes.of(timer.compile(alone), alone)
+    return DraftPasses(model, once, work.sees_verified, by_rank)
 
 
 def _ahead(s: Shapes, queries: int) -> Shapes:
