@@ -57,7 +57,7 @@ def _mix_in_place(z: NDArray[np.uint64], spare: NDArray[np.uint64]) -> None:
 def bits_at(keys: NDArray[np.uint64], first: NDArray[np.int64], count: int) -> NDArray[np.uint64]:
     """(entities, count) 64 random bits, the same as `Draws.bits` at indices first, first + 1, … of
     the entities whose `Draws.key` are given. For draws by the million."""
-    index = first.astype(np.uint64)[:, None] + np.arange(count, dtype=np.uint64)
+    index = np.asarray(first[:, None] + np.arange(count), dtype=np.uint64)
     np.bitwise_xor(index, keys[:, None], out=index)
     spare = np.empty_like(index)
     _mix_in_place(index, spare)

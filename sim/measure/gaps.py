@@ -8,8 +8,9 @@ step, and across preemptions). For every finished request they add up to `end_s 
 
 A completed prompt computation makes a token when it ends (recomputing after a preemption too: it
 computes all that was there and samples the next one). An engine that speculates gives a sequence
-several tokens at the end of one step: they are visible at once, so all but one have gaps of zero. Where a request has fewer tokens than that,
-its silent ones are the first when the first token came from decode, else the last.
+several tokens at the end of one step: they are visible at once, so all but one have gaps of zero.
+Where a request has fewer tokens than that, its silent ones are the first when the first token came
+from decode, else the last.
 """
 
 from __future__ import annotations

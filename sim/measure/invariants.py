@@ -9,14 +9,15 @@ from numpy.typing import NDArray
 
 from sim.errors import BrokenInvariant
 from sim.measure.latency import FINISHED, Requests
+from sim.measure.step_rows import step_rows
 from sim.record.run_folder import RunFolder
 from sim.record.tables import STATES
 
 SECONDS = (
     "linear_s", "attention_s", "experts_s", "collective_s", "host_s", "rank_wait_s", "pipeline_s",
-    "contention_s",
+    "contention_s", "draft_s",
 )  # fmt: skip
-"""Columns of `steps` that make the duration of a row, with `draft_s` where engines speculate."""
+"""Columns of `steps` that make the duration of a row."""
 
 
 def check_requests(requests: Requests, arrived: int | None = None) -> None:
@@ -45,13 +46,12 @@ def check_steps(run: RunFolder) -> None:
 
     Raises BrokenInvariant.
     """
-    seconds = (*SECONDS, *(["draft_s"] if run.has_column("steps", "draft_s") else []))
-    c = run.columns("steps", "engine", "slot", "start_s", "end_s", "n", *seconds)
+    c = step_rows(run, "engine", "slot", "start_s", "end_s", "n", *SECONDS)
     duration = c["end_s"] - c["start_s"]
-    total = sum((c[name] for name in seconds), np.zeros(len(duration)))
+    total = sum((c[name] for name in SECONDS), np.zeros(len(duration)))
     slack = np.maximum(1e-9, np.spacing(c["end_s"]) * (64 + c["n"]))
     _no_row(c, duration < 0, "ends before it starts")
-    for name in seconds:
+    for name in SECONDS:
         _no_row(c, c[name] < -slack, f"has a negative {name}")
     _no_row(c, ~(np.abs(total - duration) <= slack), "has seconds that do not sum to its duration")
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.errors import BrokenInvariant
+from sim.measure.step_rows import step_rows
 from sim.record.run_folder import RunFolder
 
 Ints = NDArray[np.int64]
@@ -43,11 +44,9 @@ by a sequence that decodes in it."""
 READ = (
     "engine", "rank", "slot", "first_step", "n", "start_s", "end_s", "prefill_tokens", "decodes",
     "linear_s", "attention_s", "experts_s", "collective_s", "host_s", "rank_wait_s", "pipeline_s",
-    "contention_s", "decode_alone_s", "decode_alone_collective_s", "prefill_gap_s",
+    "contention_s", "decode_alone_s", "decode_alone_collective_s", "prefill_gap_s", "draft_s",
+    "decode_alone_draft_s",
 )  # fmt: skip
-
-DRAFTED = ("draft_s", "decode_alone_draft_s")
-"""Columns of runs in which engines speculate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +87,11 @@ class Ledger:
     @classmethod
     def read(cls, run: RunFolder) -> Ledger:
         """Read and sort the steps. Raises BrokenInvariant when those of a slot overlap."""
-        speculates = run.has_column("steps", DRAFTED[0])
-        c = run.columns("steps", *READ, *(DRAFTED if speculates else ()))
+        c = step_rows(run, *READ)
         lanes = _lanes(c)
         key = lanes.key(c["engine"], c["rank"], c["slot"], c["first_step"])
         order = np.argsort(key, kind="stable")
-        c = {name: c.pop(name)[order] for name in list(c)}  # each copy frees its original
+        c = {name: c.pop(name)[order] for name in READ}  # each copy frees its original
         key = key[order]
         split = _split(c, _has_prefill(c, lanes))
         gap = _gaps(c, key // lanes.steps)
@@ -150,10 +148,9 @@ def _split(c: dict[str, NDArray[Any]], mixed: NDArray[np.bool_]) -> dict[str, Fl
     In a step with prefill in any rank, a decoding sequence would have taken the price of the same
     step without its prefill (waiting for ranks that decode more is in it); stall is the rest.
     """
-    none = np.broadcast_to(0.0, len(c["n"]))
-    drafting, drafting_alone = (c.get(name, none) for name in DRAFTED)
-    compute = c["linear_s"] + c["attention_s"] + c["experts_s"] + drafting
-    decode_drafts = np.where(mixed, drafting_alone, np.where(c["decodes"] > 0, drafting, 0.0))
+    compute = c["linear_s"] + c["attention_s"] + c["experts_s"] + c["draft_s"]
+    drafting = np.where(c["decodes"] > 0, c["draft_s"], 0.0)
+    drafting = np.where(mixed, c["decode_alone_draft_s"], drafting)
     work = compute + c["collective_s"] + c["host_s"] + c["rank_wait_s"]
     return {
         "compute_s": compute,
@@ -162,10 +159,10 @@ def _split(c: dict[str, NDArray[Any]], mixed: NDArray[np.bool_]) -> dict[str, Fl
         "rank_wait_s": c["rank_wait_s"],
         "pipeline_s": c["pipeline_s"],
         "contention_s": c["contention_s"],
-        "decode_s": np.where(mixed, _alone_compute(c), compute) - decode_drafts,
+        "decode_s": np.where(mixed, _alone_compute(c), compute) - drafting,
         "decode_collective_s": np.where(mixed, c["decode_alone_collective_s"], c["collective_s"]),
         "decode_rank_wait_s": np.where(mixed, 0.0, c["rank_wait_s"]),
-        "draft_s": decode_drafts,
+        "draft_s": drafting,
         "stall_s": np.where(mixed, work - c["decode_alone_s"], 0.0),
     }
 

@@ -15,6 +15,7 @@ from sim.measure.latency import LATENCIES, Requests, meets
 from sim.measure.ledger import Ledger
 from sim.measure.pools import pool_summary
 from sim.measure.quantiles import stats
+from sim.measure.speculation import speculation_summary
 from sim.measure.stays import Flags, Stays
 from sim.measure.utilisation import Activity, LinkUse
 from sim.measure.window import Window, window_of
@@ -74,6 +75,10 @@ def summarise(run: RunFolder, requests: Requests, tokens: Tokens, parts: pa.Tabl
     for name in LATENCIES:
         summary[name] = stats(requests.latency(name)[counted])
     summary["itl_s"] = tokens.gaps(*window.bounds()).stats()
+    speculation = speculation_summary(run, window)
+    if speculation is not None:
+        summary["icl_s"] = tokens.gaps(*window.bounds(), bursts=True).stats()
+        summary["speculation"] = speculation
     summary |= _throughput(requests, tokens, window, gpus)
     summary |= _service(requests, counted, facts.get("slo") or {}, window)
     pools = pool_summary(activity, requests, window, counted)

@@ -15,7 +15,6 @@ from sim.perf.speculation.price import SpeculativeTimer
 from sim.perf.step_timer import TableTimer
 from sim.rng import Draws
 
-
 AnyTimer = TableTimer | SpeculativeTimer
 
 

@@ -156,8 +156,8 @@ STEPS = Table(
 
 SPECULATIVE_STEPS = Table(
     "steps",
-    "the steps of a run in which engines speculate: the columns of all runs, and those of drafts; a "
-    "decode is then a verify step, which may give several tokens",
+    "steps of a run in which engines speculate: the columns of all runs and those of drafts; there "
+    "a decode is a verify step, which may give several tokens",
     STEPS.columns,
     (
         *STEPS.derived,
@@ -183,8 +183,8 @@ CLOCK = Table(
 
 BURSTS = Table(
     "bursts",
-    "tokens that decoding sequences got at the end of a step, of engines that speculate; all tokens "
-    "that a sequence gets at one step are visible at once",
+    "tokens that decoding sequences got at the end of a step, of engines that speculate; all that "
+    "a sequence gets at one step are visible at once",
     (
         _int("engine", "engine"),
         _int("slot", "slot"),

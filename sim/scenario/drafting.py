@@ -105,8 +105,6 @@ def _gain(
         tree = plan.trees[drafts]
         if tree.tokens * now.sequences > budget:
             return 0.0
-        return gain_at(
-            timer, lengths[drafts], tree, now.sequences, now.context_tokens, ranks
-        )
+        return gain_at(timer, lengths[drafts], tree, now.sequences, now.context_tokens, ranks)
 
     return gain

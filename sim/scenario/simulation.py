@@ -208,6 +208,7 @@ def _engines(built: Built) -> list[dict[str, Any]]:
                     "devices": [*pool.devices[i], *plan.draft_devices(i)],
                     "layout": pool.spread.text,
                     "ranks": pool.spread.ranks,
+                    "speculation": plugins.name_of(plan.settings.speculation),
                     "slots": len(engine.tracks()),
                     "passes": pool.spread.stages,
                     "kv_blocks": pool.memory.units,

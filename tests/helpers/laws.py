@@ -158,7 +158,7 @@ def _bursts_are_those_of_the_stays(run: Run, decoded: pd.DataFrame) -> None:
     bursts, steps = run.table("bursts"), run.table("steps")
     assert (bursts["tokens"] >= bursts["sequences"]).all()
     keys = ["engine", "slot", "rank"]
-    held = {key: rows for key, rows in decoded.groupby(keys)}
+    held = dict(list(decoded.groupby(keys)))
     plain = set(decoded["engine"]) - set(bursts["engine"])
     assert bursts["tokens"].sum() == decoded.loc[~decoded["engine"].isin(plain), "tokens"].sum()
     for key, rows in bursts.groupby(keys):

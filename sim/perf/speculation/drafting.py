@@ -70,7 +70,7 @@ class DraftPasses:
             return self._together(s, tree, caps)
         ranks = range(s["decodes"].shape[1])
         each = [self._together({k: v[:, [r]] for k, v in s.items()}, tree, caps) for r in ranks]
-        return np.maximum(np.max(each, axis=0), 0.0)
+        return np.asarray(np.maximum(np.max(each, axis=0), 0.0))
 
     def _together(self, s: Shapes, tree: Tree, caps: tuple[int, ...]) -> Array:
         if not tree.steps:

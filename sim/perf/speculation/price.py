@@ -236,9 +236,7 @@ def _engine_host(timer: Timer) -> SpeculationHost:
     return speculation_host(getattr(timer, "engine_profile", None))
 
 
-def _compiled(
-    work: Drafting, timer: Timer, task: PriceTask, by_rank: bool
-) -> DraftPasses | None:
+def _compiled(work: Drafting, timer: Timer, task: PriceTask, by_rank: bool) -> DraftPasses | None:
     """The draft's passes; nothing overlaps in them."""
     if work.model is None or work.formats is None:
         return None
