@@ -39,7 +39,7 @@ class ByClass:
         """Of a verify step of any request, all kinds as likely as they are frequent."""
         survived = sum(share * np.cumprod(law.rates(drafts)) for share, law in self.parts)
         before = np.concatenate([[1.0], np.asarray(survived)[:-1]])
-        return np.divide(survived, before, out=np.zeros(drafts), where=before > 0)
+        return np.asarray(np.divide(survived, before, out=np.zeros(drafts), where=before > 0))
 
     def assumptions(self) -> list[dict[str, str]]:
         """Those of its laws."""

@@ -1,11 +1,12 @@
 """A draft that falls behind: the target is trained on and the draft is not, so that its chances
 shrink with every version between them, a' = a · max(floor, per_version^lag).
 
-How quickly is not published. What is (arXiv 2604.26779, EAGLE-3 for Qwen3-8B, three drafts): a draft
-that was made from chat data and never adapted gives 2.88 and 2.40 tokens a step where one made in
-the domain gives 3.32 and 2.77, which is 0.895 and 0.877 of the chance; adapted while the policy is
-trained, it makes good part of it (generation 1.51 → 1.63 and 1.19 → 1.26 times as quick, of 1.77
-and 1.53), and one made in the domain gains nothing by it."""
+How quickly is not published. What is (arXiv 2604.26779, EAGLE-3 for Qwen3-8B, three drafts): a
+draft that was made from chat data and never adapted gives 2.88 and 2.40 tokens a step where one
+made in the domain gives 3.32 and 2.77, which is 0.895 and 0.877 of the chance; adapted while the
+policy is trained, it makes good part of it (generation 1.51 → 1.63 and 1.19 → 1.26 times as quick,
+of 1.77 and 1.53), and one made in the domain gains nothing by it.
+"""
 
 from __future__ import annotations
 
