@@ -29,7 +29,14 @@ from sim.scenario.placing import Devices, place, wires
 from sim.scenario.scenario import Scenario
 from sim.scenario.scorers import place_scorers, pool_of
 from sim.scenario.settings import PoolSettings, Settings
-from sim.scenario.speculating import DraftPlan, apart_spread, drafts, memory_with, plan_draft
+from sim.scenario.speculating import (
+    DraftPlan,
+    apart_spread,
+    draft_params,
+    drafts,
+    memory_with,
+    plan_draft,
+)
 from sim.workload.request import Source
 
 DRAFT = "'s draft"
@@ -168,6 +175,7 @@ def _loop(
             utilization=p.settings.engine.gpu_memory_utilization,
             block_tokens=p.settings.engine.block_size if p.caches_prefixes else 0,
             longest_tokens=longest_sequence(p),
+            draft_params=draft_params(p.settings, model, p.formats),
         )
         for p in pools
     )
