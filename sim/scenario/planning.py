@@ -197,11 +197,13 @@ def _scorers(
 
 
 def longest_sequence(pool: PoolPlan) -> int:
-    """Most tokens of a sequence that has a rank's KV pool to itself, up to the context."""
+    """Most tokens of a sequence that has a rank's KV pool to itself, up to the context; with room
+    for its drafts."""
     block, memory = pool.settings.engine.block_size, pool.memory
+    ahead = 0 if pool.drafting is None else pool.drafting.most.tokens - 1
 
     def fits(blocks: int) -> bool:
-        tokens = blocks * block
+        tokens = min(blocks * block + ahead, max(pool.context_tokens, blocks * block))
         kept = (min(tokens, g.cap_tokens or tokens) * g.units for g in memory.groups)
         return sum(-(-k // block) for k in kept) <= memory.units
 
