@@ -53,7 +53,7 @@ def build_loop(plan: RlPlan, rollouts: Rollouts, services: LoopServices) -> Loop
     draws = services.draws("rl.reward")
     rollouts.reward = s.reward.start(RewardServices(clock, draws, plan.scorers, plan.prompts.base))
     rollouts.look_again = services.cluster.look_again
-    rollouts.cancel = services.cluster.cancel
+    rollouts.cancel, rollouts.move = services.cluster.cancel, services.cluster.move
     services.cluster.on_end = rollouts.ended
     ends = plan.devices[0], plan.devices[-1]
     rate = services.topology.route(*ends).bytes_per_s

@@ -189,7 +189,7 @@ def test_a_judge_writes_its_tokens_one_pass_each() -> None:
 
 def test_more_scorers_take_less_time() -> None:
     runs = [play_loop("synchronous", reward={"model": SCORER | {"engines": n}}) for n in (1, 4)]
-    waits = [r.table("rl_steps")["exposed_reward_s"].sum() for r in runs]
+    waits = [r.table("samples")["reward_s"].sum() for r in runs]
     assert waits[1] < waits[0]
 
 
