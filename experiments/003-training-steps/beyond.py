@@ -10,10 +10,10 @@ from run import gpt, row
 from scale import scale
 
 from sim.catalog.gpu import load_gpu
-from sim.catalog.model import load_model
+from sim.catalog.model import DenseFfn, GroupedAttention, Layer, Model, load_model
 from sim.network.machine import read_machine
 from sim.network.topology import Topology, build_topology, load_topology
-from sim.perf.training import Recipe, TrainingLayout, even_batch, trainer
+from sim.perf.training import Recipe, Swap, TrainingLayout, even_batch, step_flops, trainer
 from sim.perf.training.checkpoints import Checkpoints, StateBytes, checkpoint_cost, state_bytes
 from sim.perf.training.nics import Nics
 from sim.perf.training.recoveries import Damage
@@ -205,6 +205,25 @@ def _gpt_step(
     return step.seconds, step.flops_per_s_per_gpu / 1e12
 
 
+def long_sequences() -> Iterator[str]:
+    """A 7B model on 8 A100 (MEMO: A800), one sequence. assumed: tp 8, sequence parallelism."""
+    topology = load_topology("dgx_a100", nodes=1)
+    layout = TrainingLayout(tp=8, sequence_parallel=True)
+    layer = Layer(GroupedAttention(32, 32, 128), DenseFfn(11008))
+    model = Model("7B", 4096, 32000, (layer,) * 32, False, 2**21, "Llama 2 7B")
+    for tokens in (2**16, 2**18, 2**20):
+        for swap in (None, Swap()):
+            recipe = Recipe(recompute="full", zero=1, swap=swap)
+            made = trainer(model, A100, topology, layout, recipe)
+            step = made.plan(even_batch(1, tokens, 1, 1), check=False)
+            causal = step_flops(model, recipe, tokens, tokens**2 / 2).model
+            mfu = causal / step.seconds / 8 / step.peak_flops_per_s
+            theirs = "0.523" if swap and tokens == 2**20 else "–"
+            fits = "yes" if step.memory.fits else "no"
+            name = "swap" if swap else "recompute"
+            yield f"| {tokens} | {name} | {fits} | {step.seconds:.1f} | {theirs} | {mfu:.3f} |"
+
+
 def table(title: str, head: str, lines: Iterator[str]) -> None:
     """One table of Markdown."""
     print(f"\n## {title}\n\n| {head} |\n|{'---|' * (head.count('|') + 1)}")
@@ -223,6 +242,8 @@ def main() -> None:
     head = "failures per stage and hour | checkpoints, h | redundant, h | averaged, 0 steps, h"
     table("5,000 steps of 90 s", f"{head} | 5 | 10 | 20", wall_clock())
     table("Networks", "run | quantity | theirs | ours | ratio | step", holmes())
+    head = "tokens | activations | fits | step, s | theirs, MFU | ours, causal"
+    table("Long sequences", head, long_sequences())
     head = "samples, replicas, tokens | micro-batches | packing, s | plan, s | forward, s"
     table("Packing and planning 65,536 samples", head, scale())
 

@@ -33,7 +33,7 @@ def uncut_mean(mean: float, longest: float, sigma: float = SIGMA) -> float:
 
 
 MEANS: dict[str, tuple[float, str]] = {
-    "nemo_8b": (11_300, "inferred: at it our training stage takes the printed 31.4 s"),
+    "nemo_8b": (3_140, "inferred: at it our training stage takes the printed 31.4 s"),
     "nemo_235b": (8_000, "assumed"),
     "v06_deepseek": (701, "printed"),
     "v06_qwen235b": (5_698, "printed"),

@@ -1,18 +1,22 @@
-"""Playing the scenarios of this experiment: a run is a file and what is changed in it."""
+"""Playing the scenarios of this experiment: a run is a file and what is changed in it.
+
+What is kept of a run is a line of `runs.csv`, from which all rows can be made again.
+"""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sim.api import run as simulate
 from sim.scenario.scenario import Scenario
 
 SCENARIOS = Path(__file__).resolve().parent / "scenarios"
+ROOT = SCENARIOS.parents[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +42,24 @@ class Run:
         return f"sim run experiments/004-rl-loops/scenarios/{self.scenario}.yaml{sets}"
 
 
+KEPT = (
+    "generation_s", "exposed_generation_s", "exposed_reward_s", "wait_s", "prepare_s", "reshard_s",
+    "logprob_s", "reference_s", "train_s", "sync_s", "prompt_tokens", "response_tokens",
+    "longest_tokens", "staleness", "staleness_max", "mfu", "bubble",
+)  # fmt: skip
+"""Columns of `rl_steps` whose means are kept."""
+
+
 @dataclass(frozen=True, slots=True)
 class Played:
-    """Means over the steps of a loop that are counted."""
+    """Means over the steps of a loop that are counted, to six digits."""
 
     step_s: float
     """From the end of one step to the end of the next."""
+    speedup: float
+    """Verify steps over plain ones, per token, as the summary has it; 1 without speculation."""
     means: dict[str, float]
     """Columns of `rl_steps`."""
-    summary: dict[str, Any]
 
     def __getitem__(self, column: str) -> float:
         return self.means[column]
@@ -65,17 +78,30 @@ class Played:
         """Of the step, in per cent."""
         return 100.0 * self.means[column] / self.step_s
 
+    def cells(self) -> dict[str, str]:
+        """For CSV."""
+        every = {"step_s": self.step_s, "speedup": self.speedup} | self.means
+        return {name: f"{value:.6g}" for name, value in every.items()}
+
+    @classmethod
+    def of(cls, cells: Mapping[str, str]) -> Played:
+        """From a line of the CSV file."""
+        means = {name: float(cells[name]) for name in KEPT}
+        return cls(float(cells["step_s"]), float(cells["speedup"]), means)
+
 
 def play(run: Run) -> Played:
     """One run in a folder that is thrown away."""
-    scenario = Scenario.load(SCENARIOS / f"{run.scenario}.yaml", run.changes)
-    with tempfile.TemporaryDirectory() as folder:
+    with chdir(ROOT), tempfile.TemporaryDirectory() as folder:
+        scenario = Scenario.load(SCENARIOS / f"{run.scenario}.yaml", run.changes)
         result = simulate(scenario, out=Path(folder) / "run")
         steps = result.table("rl_steps")
         kept = steps.iloc[run.warm_up :]
         spent = float(kept["end_s"].iloc[-1] - kept["start_s"].iloc[0])
-        means = {str(c): float(kept[c].mean()) for c in kept.columns}
-        return Played(spent / len(kept), means, result.summary)
+        means = {name: float(kept[name].mean()) for name in KEPT}
+        speedup = result.summary.get("speculation", {}).get("speedup_over_plain", {})
+        exact = Played(spent / len(kept), float(speedup.get("mean", 1.0)), means)
+        return Played.of(exact.cells())
 
 
 def play_all(runs: Iterable[Run], workers: int = 2) -> Iterator[tuple[Run, Played]]:

@@ -155,6 +155,8 @@ class Lane:
         """Units needed for the passes `tick + first` … `tick + last − 1` together."""
         if last <= first:
             return 0
+        if last == first + 1 and self._counts:
+            return self._counts[(self.tick + first) % self._block] * self._all_units
         rounds, rest = divmod(last - first, self._block)
         begin = (self.tick + first) % self._block
         units = 0

@@ -293,7 +293,11 @@ class Rank:
             return
         joined = sequence.phase + sequence.join_tick
         now = sequence.phase + sequence.lane.tick + sequence.lane.grown
-        sequence.units += self.units_for(now) - self.units_for(joined)
+        if self._plain_units:
+            block = self._block
+            sequence.units += (-(-now // block) - -(-joined // block)) * self._plain_units
+        else:
+            sequence.units += self.units_for(now) - self.units_for(joined)
 
     def horizon(self, lane: Lane, limit: int) -> int:
         """Passes, at most `limit`, that change nothing but lengths: nobody finishes, crosses a cap

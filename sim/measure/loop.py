@@ -89,10 +89,12 @@ class Loop:
 
     @property
     def gpus(self) -> dict[str, int]:
-        """GPUs of the rollouts, of the trainer (the same ones where they take turns), and all."""
+        """GPUs of the rollouts, of the trainer (the same ones where they take turns), of a model
+        that scores, and all."""
         rollout, trainer = int(self.facts["rollout_gpus"]), int(self.facts["trainer_gpus"])
-        total = max(rollout, trainer) if self.facts["colocated"] else rollout + trainer
-        return {"rollout": rollout, "trainer": trainer, "total": total}
+        reward = int(self.facts.get("reward_gpus", 0))
+        policy = max(rollout, trainer) if self.facts["colocated"] else rollout + trainer
+        return {"rollout": rollout, "trainer": trainer, "reward": reward, "total": policy + reward}
 
     @property
     def warm_up(self) -> int:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+WAITING = ("generation", "reward", "other_wait")
+WORKING = ("training", "sync", "faults")
+
 
 def loop_bottleneck(numbers: dict[str, Any]) -> str:
-    """What the loop spends most of its time on, and what that means. `numbers` is `rl` of the
+    """What the loop would have to do quicker, and what it costs now. `numbers` is `rl` of the
     summary, of a loop with steps."""
     shares: dict[str, float] = numbers["shares"]
-    name = max(shares, key=lambda s: shares[s])
+    name = max(_suspects(numbers), key=lambda s: shares[s])
     share = f"{100.0 * shares[name]:.0f} %"
     if name == "generation":
         return f"Rollouts: {_rollouts(numbers, share)}"
@@ -24,10 +27,21 @@ def loop_bottleneck(numbers: dict[str, Any]) -> str:
     }[name]
 
 
+def _suspects(numbers: dict[str, Any]) -> tuple[str, ...]:
+    """Parts of the step of which the largest is to blame. Who takes turns on the same GPUs delays
+    everybody; of two pools side by side, the one that waits less holds up the other."""
+    if numbers["colocated"]:
+        return (*WAITING, *WORKING)
+    waits, idles = numbers["trainer"]["idle_share"], numbers["rollout"]["idle_share"]
+    return WAITING if waits > idles else WORKING
+
+
 def _rollouts(numbers: dict[str, Any], share: str) -> str:
     rollout, tail = numbers["rollout"], numbers["response_tokens"]
     waits = f"the trainer waits {share} of the step for tokens"
     idle = f"their GPUs run nothing in {100.0 * rollout['idle_share']:.0f} % of the time"
+    if rollout["idle_share"] < 0.005:
+        idle = "their GPUs always run something"
     if rollout["tail_share"] < 0.5 * numbers["shares"]["generation"]:
         return f"{waits}, {100.0 * rollout['tail_share']:.0f} % for the longest tenth; {idle}."
     return (

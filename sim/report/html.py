@@ -105,6 +105,8 @@ def warnings(summary: dict[str, Any], facts: dict[str, Any]) -> list[str]:
             "Single steps were not recorded (record.clock: runs): gaps between tokens are means "
             "over runs of steps with the same members."
         )
+    if facts.get("gave_up"):
+        said.append(f"The loop ended early: {facts['gave_up']}.")
     counts = summary["requests"]
     lost = counts["arrived"] - counts["finished"]
     if "rl" in summary:  # a loop ends with samples under way, and gives some up

@@ -23,15 +23,20 @@ def interval(rl: dict[str, Any]) -> str:
     return f"{seconds(sure['mean'])} ± {seconds(sure['high'] - sure['mean'])}"
 
 
+def _half(rl: dict[str, Any]) -> str:
+    sure = rl["step_s_interval"]
+    return f"± {seconds(sure['high'] - sure['mean'])} · " if sure else ""
+
+
 def _time(rl: dict[str, Any]) -> list[Card]:
     shares, rollout, trainer = rl["shares"], rl["rollout"], rl["trainer"]
     return [
         Card(
             "Step, mean",
             seconds(rl["steady"]["step_s"]),
-            f"{interval(rl)} · {number(rl['steps'])} steps",
+            f"{_half(rl)}{number(rl['steps'])} steps, mean of all {seconds(rl['step_s']['mean'])}",
             "From the end of one step to the end of the next, without the first steps, with the "
-            "interval that holds its mean at 95 %.",
+            "half-width of its 95 % interval.",
         ),
         Card(
             "Exposed generation",

@@ -25,8 +25,8 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
         console.print(_pools(summary))
     console.print(summary["bottleneck"], highlight=False)
     counts = summary["requests"]
-    given_up = counts.get("cancelled", 0)
-    if summary["partial"] or counts["finished"] + given_up < counts["arrived"]:
+    meant = ("finished", "cancelled", *(("unfinished",) if "rl" in summary else ()))
+    if summary["partial"] or sum(counts.get(s, 0) for s in meant) < counts["arrived"]:
         lost = ", ".join(f"{counts[s]} {s}" for s in ("rejected", "failed", "unfinished"))
         early = "The run was stopped early. " if summary["partial"] else ""
         console.print(f"{early}Of {counts['arrived']} requests: {lost}.", style="yellow")

@@ -55,9 +55,9 @@ def build_loop(plan: RlPlan, rollouts: Rollouts, services: LoopServices) -> Loop
     rollouts.look_again = services.cluster.look_again
     rollouts.cancel, rollouts.move = services.cluster.cancel, services.cluster.move
     services.cluster.on_end = rollouts.ended
-    ends = plan.devices[0], plan.devices[-1]
-    rate = services.topology.route(*ends).bytes_per_s
-    upkeep = Upkeep(s.trainer, plan.trainer, rate, books, mover, services.draws("rl.failures"))
+    upkeep = Upkeep(
+        s.trainer, plan.trainer, plan.devices, books, mover, services.draws("rl.failures")
+    )
     return Loop(
         steps=s.steps,
         prompts_per_step=s.prompts_per_step,

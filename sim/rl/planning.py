@@ -14,7 +14,7 @@ from sim.catalog.model import Model
 from sim.cluster.placements import Placement
 from sim.errors import ScenarioError
 from sim.network.topology import Topology
-from sim.perf.training import Trainer, training_memory
+from sim.perf.training import Trainer, packed_batch, training_memory
 from sim.perf.training import trainer as make_trainer
 from sim.perf.training.batch import MicroBatch
 from sim.plugins import name_of
@@ -43,6 +43,7 @@ class RlPlan:
     """Before a colocated trainer works."""
     to_engines: Move
     rollout_gpus: int
+    topology: Topology
     scorers: Scorers | None = None
     """Engines of a model that scores."""
 
@@ -71,6 +72,37 @@ class RlPlan:
             "trainer_layout": s.trainer.layout.text,
             "colocated": self.colocated,
             "epochs": s.trainer.epochs,
+        }
+
+    def preview(self) -> dict[str, object]:
+        """What a step will be like before any is played: the first batch priced, weights alone on
+        the wires."""
+        s, t = self.settings, self.settings.trainer
+        numbers = np.arange(s.prompts_per_step)
+        answers = self.prompts.response_lengths(numbers)
+        lengths = (self.prompts.prompt_lengths(numbers)[:, None] + answers).reshape(-1)
+        most = max(t.micro_batch_tokens, int(lengths.max()))
+        multiple = t.layout.pp if t.layout.schedule == "interleaved" else 1
+        batch = packed_batch(lengths, most, t.layout.dp, multiple)
+        step = self.trainer.plan(batch, check=False)
+        return {
+            "prompt_tokens_mean": float(self.prompts.prompt_lengths(numbers).mean()),
+            "response_tokens_mean": float(answers.mean()),
+            "response_tokens_max": int(answers.max()),
+            "train_s": step.seconds * t.epochs,
+            "logprob_s": self.trainer.forward_s(batch) * (t.logprobs + t.reference),
+            "mfu": step.mfu,
+            "weights_s": self.to_engines.alone_s(self.topology),
+            "weights_bytes": self.to_engines.nbytes,
+            "memory": {
+                "weight_bytes": step.memory.weight_bytes,
+                "gradient_bytes": step.memory.gradient_bytes,
+                "optimizer_bytes": step.memory.optimizer_bytes,
+                "activation_bytes": step.memory.activation_bytes,
+                "reserve_bytes": step.memory.reserve_bytes,
+                "total_bytes": step.memory.total_bytes,
+                "gpu_bytes": step.memory.gpu_bytes,
+            },
         }
 
     def assumptions(self) -> list[dict[str, str]]:
@@ -134,7 +166,7 @@ def plan_loop(
     else:
         to_engines = synced(s, model, gpu, topology, pools, devices)
     moves = (to_training, to_engines)
-    return RlPlan(s, prompts, made, devices, colocated, *moves, len(shared), scorers)
+    return RlPlan(s, prompts, made, devices, colocated, *moves, len(shared), topology, scorers)
 
 
 def place_trainer(

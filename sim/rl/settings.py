@@ -8,7 +8,8 @@ from pydantic import Field
 
 from sim.perf.training import Recipe, TrainingLayout
 from sim.perf.training.checkpoints import Checkpoints
-from sim.perf.training.recoveries import RecoverySetting
+from sim.perf.training.recoveries import ALONE, RecoverySetting
+from sim.perf.training.recoveries.elastic import Elastic
 from sim.perf.training.recoveries.restart import Restart
 from sim.perf.training.recovery import Failures
 from sim.perf.training.sleep import Sleep
@@ -117,6 +118,9 @@ class RlSettings:
                 f"{self.trainer.mini_batches} mini-batches; write dp {max(1, each)} at most, or "
                 "more samples a step"
             )
+        failures = self.trainer.failures
+        if failures is not None and isinstance(failures.recovery, Elastic) and dp == 1:
+            raise ValueError(f"trainer.failures.{ALONE}")
         if self.trainer.placement == "colocated" and self.weight_sync != WeightSync():
             raise ValueError(
                 "weight_sync has no effect with trainer.placement: colocated, where weights are "

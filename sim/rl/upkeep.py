@@ -13,17 +13,15 @@ from sim.perf.training import Trainer, TrainingStep
 from sim.perf.training.checkpoints import (
     CheckpointCost,
     checkpoint_cost,
-    load_s,
     lost_s,
     state_bytes,
 )
-from sim.perf.training.memory import ADAM_BYTES, WEIGHT_BYTES
-from sim.perf.training.recoveries import Damage
-from sim.perf.training.recovery import rebalanced_speed
+from sim.perf.training.damage import damage
 from sim.rl.books import CHECKPOINT, RECOVERY, Books
 from sim.rl.cadences import Steps
 from sim.rl.settings import TrainerSettings
 from sim.rl.weight_sync import Mover
+from sim.rl.weights import Devices
 from sim.rng import Draws
 
 FORWARD_SHARE = 3.0
@@ -36,8 +34,7 @@ class Upkeep:
 
     settings: TrainerSettings
     trainer: Trainer
-    link_bytes_per_s: float
-    """Between two of its devices."""
+    devices: Devices
     books: Books
     mover: Mover
     draws: Draws
@@ -97,24 +94,12 @@ class Upkeep:
             return
         self.failures += 1
         self._next_failure_s += self._gap_s()
-        states = state_bytes(self.trainer.stages, self.trainer.layout, self.trainer.recipe)
         lost = since = max(0.0, self._since_s - ago_s)
-        load = 0.0
-        if checkpoints is not None:
-            load = load_s(checkpoints, self.gpu, states)
-            if self._cost is not None:
-                lost = lost_s(checkpoints, self._cost, step_s, since, self._saved)
-        weights = max(WEIGHT_BYTES * s.held.total for s in self.trainer.stages)
-        layer = max(1, len(self.trainer.model.layers) // self.trainer.layout.pp)
+        if checkpoints is not None and self._cost is not None:
+            lost = lost_s(checkpoints, self._cost, step_s, since, self._saved)
+        position = int(float(self.draws.uniform(self.failures, 1)) * len(self.devices))
         outage = failures.recovery.outage(
-            Damage(
-                lost_s=lost,
-                load_s=load,
-                stage_bytes=weights,
-                moved_bytes=weights / layer * (1.0 + ADAM_BYTES / WEIGHT_BYTES),
-                link_bytes_per_s=self.link_bytes_per_s,
-                speed=self._speed_without_one(),
-            )
+            damage(self.trainer, self.mover.topology, self.devices, checkpoints, lost, position)
         )
         again = outage.lost_s + outage.extra_steps * step_s
         yield from self.mover.wait(outage.stop_s + again)
@@ -122,12 +107,6 @@ class Upkeep:
         self.speed = outage.speed
         if outage.speed < 1.0:
             self._whole_again_s = self.books.clock.now + outage.slow_s
-
-    def _speed_without_one(self) -> float:
-        layout = self.trainer.layout
-        if layout.dp == 1:
-            return 1.0
-        return rebalanced_speed(len(self.trainer.model.layers), layout.pp, layout.dp)
 
     def _save(self, updates: int, seconds: float, computed_s: float) -> Steps:
         checkpoints = self.settings.checkpoints

@@ -17,7 +17,7 @@ from sim.perf.training.batch import MicroBatch
 from sim.perf.training.reshard import reshard
 from sim.perf.training.sleep import asleep
 from sim.perf.training.sync_plan import plan_sync
-from sim.perf.training.transfers import Transfer
+from sim.perf.training.transfers import Transfer, alone_s
 from sim.perf.training.weight_sync import tensor_count
 from sim.rl.settings import RlSettings
 from sim.units import human_bytes
@@ -67,6 +67,11 @@ class Move:
     def nbytes(self) -> float:
         """On all wires together."""
         return sum(t.nbytes for each in self.rounds for t in each)
+
+    def alone_s(self, topology: Topology) -> float:
+        """Seconds of it all when nothing else is on the wires."""
+        wires = sum(alone_s(topology, transfers, self.wire_fraction) for transfers in self.rounds)
+        return self.before_s + wires + self.pull_s + self.after_s
 
 
 def synced(

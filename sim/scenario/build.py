@@ -53,7 +53,7 @@ def build(plan: Plan, folder: Path | None, source: Source | None = None) -> Buil
     """Make everything that runs. Tables go to `folder`, or stay in memory. The `source` is the
     plan's own when left out."""
     s = plan.scenario.settings
-    clock, breakdown = Clock(), Breakdown()
+    clock, breakdown = Clock(), Breakdown(from_samples=s.record.clock == "runs")
     log = Log(folder, {"steps": breakdown}, record=s.record, rl=plan.loop is not None)
     source = source or open_workload(plan)
     sampler = Sampler()

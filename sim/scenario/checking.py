@@ -27,7 +27,7 @@ def check(plan: Plan) -> Facts:
         "topology": _topology(plan),
         "workload": describe(source),
         "assumptions": plan.assumptions(),
-        "loop": None if plan.loop is None else plan.loop.facts(),
+        "loop": None if plan.loop is None else plan.loop.facts() | plan.loop.preview(),
         "warnings": warnings(plan, asks) if asks else [],
     }
 

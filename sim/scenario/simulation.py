@@ -84,6 +84,8 @@ class Outcome:
     built: Built
     partial: bool
     """Ended by Ctrl-C."""
+    gave_up: str
+    """Why a loop ended before its last step; empty if it did not."""
     simulated_s: float
     events: int
     """SimPy events that were processed (to a multiple of the batch they are counted in)."""
@@ -113,7 +115,8 @@ def simulate(
         raise
     simulated = built.cluster.last_end_s if exhausted else float(built.clock.now)
     partial = interrupt.pressed and not exhausted
-    outcome = Outcome(built, partial, simulated, events)
+    gave_up = built.loop.gave_up if built.loop is not None else ""
+    outcome = Outcome(built, partial, gave_up, simulated, events)
     if run is not None:
         write_facts(outcome, run)
     return outcome
@@ -156,6 +159,11 @@ def _close(built: Built, exhausted: bool) -> None:
                 engine.levers.check_empty()
             engine.levers.close()
     if built.loop is not None:
+        if exhausted and not built.loop.finished.triggered:
+            raise BrokenInvariant(
+                f"nothing is left to happen at {built.clock.now} s and the loop is at step "
+                f"{built.loop.books.rows} of {built.loop.steps}"
+            )
         built.loop.close()
     cluster.close()
     built.fabric.settle(float(built.clock.now))
@@ -197,6 +205,7 @@ def write_facts(outcome: Outcome, run: RunFolder) -> None:
             "seed": s.seed,
             "versions": versions(),
             "partial": outcome.partial,
+            "gave_up": outcome.gave_up,
             "until_s": s.until_s,
             "simulated_s": outcome.simulated_s,
             "model": plan.pools[0].model.name,

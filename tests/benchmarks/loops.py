@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,35 +24,40 @@ from sim.scenario.planning import Plan, open_workload, plan
 from sim.scenario.scenario import Scenario
 from sim.scenario.simulation import simulate
 from sim.workload.request import Happening, Request
+from sim.workload.trace import Trace
 
 
 @dataclass
 class Bursts:
-    """Hands out the requests of a source so many at a time, the next when all have ended."""
+    """Hands out the requests of a trace so many at a time, the next when all have ended."""
 
-    requests: Any
+    asks: Trace
     size: int
     block_tokens: int = 0
     listens: bool = True
-    expected: int = field(init=False)
     _now_s: float = 0.0
-    _left: int = field(init=False)
+    _left: int = 0
     _inside: int = 0
     _number: int = 0
 
     def __post_init__(self) -> None:
-        self.expected, self._left = self.requests.expected, self.size
+        self._left = self.size
+        self._prompts = self.asks.prompt_tokens.tolist()
+        self._outputs = self.asks.output_tokens.tolist()
+
+    @property
+    def expected(self) -> int:
+        return len(self.asks)
 
     def peek(self) -> float | None:
-        more = self._left and self._number < self.expected
-        return self._now_s if more else None
+        return self._now_s if self._left and self._number < len(self._prompts) else None
 
     def take(self) -> Request:
-        asked = self.requests.take()
+        number = self._number
         self._number += 1
         self._left -= 1
         self._inside += 1
-        return Request(asked.number, self._now_s, asked.prompt_tokens, asked.output_tokens)
+        return Request(number, self._now_s, self._prompts[number], self._outputs[number])
 
     def on_event(self, what: Happening, request: Request, now_s: float) -> None:
         if what is not Happening.FIRST_TOKEN:
@@ -107,7 +112,7 @@ def play(worked_out: Plan, given: argparse.Namespace, folder: RunFolder | None) 
     """Play the loop; into memory without a folder."""
     source: Any = open_workload(worked_out)
     if not given.closed:
-        source = Bursts(source, given.prompts * given.samples)
+        source = Bursts(source.asks, given.prompts * given.samples)
     simulate(worked_out, folder, None, source)
 
 

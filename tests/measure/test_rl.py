@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.toy_loops import ToyLoop
 from hypothesis import given
 from hypothesis import strategies as st
 from miniature import Tables, aggregated, loop
@@ -15,13 +16,12 @@ from sim.measure.loop_invariants import check_loop
 from sim.measure.rl import drafting_bound, rollout_idle
 from sim.measure.summary import measure
 from sim.measure.utilisation import Activity
-from tests.helpers.toy_loops import ToyLoop
 
 
 def test_the_numbers_of_a_loop_are_those_counted_by_hand(tmp_path: Path) -> None:
     rl = measure(loop().write(tmp_path))["rl"]
     assert rl["steps"] == 2
-    assert rl["gpus"] == {"rollout": 2, "trainer": 2, "total": 4}
+    assert rl["gpus"] == {"rollout": 2, "trainer": 2, "reward": 0, "total": 4}
     assert rl["step_s"]["mean"] == 7.0
     assert rl["generation_s"]["mean"] == 5.0
     assert rl["exposed_generation_s"]["mean"] == 2.5
@@ -240,3 +240,12 @@ def test_the_bottleneck_is_what_most_of_the_step_goes_into(
     t.rows["rl_steps"][0]["in_flight"] = 3
     rl = measure(t.write(tmp_path))["rl"]
     assert rl["bottleneck"].startswith(begins)
+
+
+def test_of_two_pools_the_one_that_waits_less_holds_up_the_other(tmp_path: Path) -> None:
+    apart = measure(loop().write(tmp_path / "apart"))["rl"]
+    assert apart["shares"]["training"] > apart["shares"]["generation"]
+    assert apart["bottleneck"].startswith("Rollouts: the trainer waits 36 % of the step")
+    t = loop()
+    t.facts["rl"] |= {"colocated": True}
+    assert measure(t.write(tmp_path / "taking-turns"))["rl"]["bottleneck"].startswith("Trainer")

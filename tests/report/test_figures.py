@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.toy_loops import ToyLoop
 from miniature import NAN, Tables, aggregated, disaggregated, engine, loop
 from toy import Toy
 
@@ -13,7 +14,6 @@ from sim import plugins
 from sim.measure.summary import measure
 from sim.record.run_folder import RunFolder
 from sim.report.html import FIGURES, draw_figures
-from tests.helpers.toy_loops import ToyLoop
 
 
 def empty(folder: Path) -> RunFolder:

@@ -33,7 +33,7 @@ def test_a_run_of_nothing_is_printed_with_dashes(tmp_path: Path) -> None:
 def test_a_loop_is_printed_with_its_time_its_samples_and_what_bounds_it(tmp_path: Path) -> None:
     text = printed(loop(), tmp_path)
     for words in ("2  steps, asynchronous, 2 + 2 GPUs apart", "35.7 % generation", "2.5 s exposed",
-                  "MFU 50 %", "4 trained, 1 filtered, 1 in flight", "Trainer: "):  # fmt: skip
+                  "MFU 50 %", "4 trained, 1 filtered, 1 in flight", "Rollouts: "):  # fmt: skip
         assert words in text
 
 

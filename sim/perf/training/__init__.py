@@ -11,7 +11,7 @@ from sim.perf.training.batch import Batch, MicroBatch, even_batch, mini_batches,
 from sim.perf.training.layout import TrainingLayout
 from sim.perf.training.memory import TrainingMemory, training_memory
 from sim.perf.training.outcome import TrainingStep
-from sim.perf.training.recipe import MEGATRON_2021, Offload, Recipe
+from sim.perf.training.recipe import MEGATRON_2021, Offload, Recipe, Swap
 from sim.perf.training.sizes import StepFlops, step_flops
 from sim.perf.training.step import Trainer, plan_step, trainer
 
@@ -22,6 +22,7 @@ __all__ = [
     "Offload",
     "Recipe",
     "StepFlops",
+    "Swap",
     "Trainer",
     "TrainingLayout",
     "TrainingMemory",

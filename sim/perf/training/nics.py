@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from sim.errors import ScenarioError
-from sim.network.group import Group
+from sim.network.collectives import Group
 from sim.network.topology import Topology
 from sim.settings import settings
 

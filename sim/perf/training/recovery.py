@@ -10,7 +10,7 @@ from pydantic import Field
 
 from sim.errors import ScenarioError
 from sim.perf.training.layout import layers_by_speed
-from sim.perf.training.recoveries import Outage
+from sim.perf.training.recoveries import ALONE, Outage
 from sim.settings import settings
 
 HOUR = 3600.0
@@ -56,10 +56,7 @@ def rebalanced_speed(layers: int, stages: int, replicas: int) -> float:
     """Throughput with layers moved off the stage that lost a device, whose micro-batches its other
     replicas share: between `dropped_speed` and `ideal_speed`, as whole layers allow."""
     if replicas == 1:
-        raise ScenarioError(
-            "recovery: elastic needs another replica of the failed stage and dp is 1; "
-            "use restart or neighbour_average, or dp = 2"
-        )
+        raise ScenarioError(ALONE)
     split = rebalanced_layers(layers, stages, replicas, 0)
     room = [replicas - (i == 0) for i in range(stages)]
     slowest = max(n / r for n, r in zip(split, room, strict=True))

@@ -23,6 +23,7 @@ from sim.perf.training.outside import Outside, Stages
 from sim.perf.training.play import Times, play
 from sim.perf.training.recipe import Recipe
 from sim.perf.training.sizes import Stage, StepFlops, stages_of, step_flops
+from sim.perf.training.swap import swapped_cost
 from sim.perf.training.vocabulary import spread_vocabulary
 from sim.perf.training.wires import TrainingWires, training_wires
 
@@ -191,6 +192,9 @@ class Trainer:
     def _price(self, micro: MicroBatch) -> Stages:
         coster, layout = self.coster, self.layout
         each = {x: coster.layer(x, micro) for x in self.kinds}
+        if self.recipe.swap is not None:
+            count = len(self.model.layers)
+            each = {x: swapped_cost(coster, x, micro, c, count) for x, c in each.items()}
         first, last = coster.embedding(micro), coster.head(micro)
         shared = spread_vocabulary(coster, micro) if layout.spreads_vocabulary else None
         out: list[tuple[PassCost, ...]] = []
@@ -321,6 +325,11 @@ def _check_recipe(layout: TrainingLayout, recipe: Recipe, model: Model) -> None:
         raise ScenarioError(
             f"training.layout: ep={layout.ep}, etp={layout.expert_tp} with tp={layout.tp} needs "
             "sequence_parallel=true, or every token would be dispatched tp times; set it, or tp = 1"
+        )
+    if recipe.swap is not None and (recipe.recompute != "full" or layout.pp > 1):
+        raise ScenarioError(
+            f"training.recipe: swap needs recompute 'full' and one stage, not '{recipe.recompute}' "
+            f"and pp={layout.pp}; set them so, or leave swap out"
         )
     if recipe.zero >= 2 and layout.pp > 1:
         raise ScenarioError(

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from sim.errors import BrokenInvariant
-from sim.network.fabric import Bundle
-from sim.network.sharing import fill
+from sim.network.sharing import Crossings, fill
 from sim.network.topology import Topology
 
 Pair = tuple[int, int]
@@ -74,7 +73,9 @@ def alone_s(topology: Topology, transfers: tuple[Transfer, ...], fraction: float
         begun = [i for i in waiting if ready[i] <= now]
         flying += begun
         waiting = [i for i in waiting if ready[i] > now]
-        rates = _rates(topology, [bundles[i] for i in flying], fraction)
+        caps = [bundles[i].alone_bytes_per_s * fraction for i in flying]
+        members = [bundles[i].members for i in flying]
+        rates = _rates(topology, members, caps, [bundles[i].links for i in flying])
         ends = [now + left[i] / rate for i, rate in zip(flying, rates, strict=True)]
         until = min([*ends, *(ready[i] for i in waiting)])
         if until == float("inf"):
@@ -92,12 +93,13 @@ def _ready(transfer: Transfer, ended: Mapping[int, float]) -> float:
     return max((ended.get(i, float("inf")) for i in transfer.after), default=0.0)
 
 
-def _rates(topology: Topology, bundles: list[Bundle], fraction: float) -> list[float]:
-    """Of bundles in flight; a bundle alone gets its fraction without any filling."""
-    caps = [b.alone_bytes_per_s * fraction for b in bundles]
-    if len(bundles) < 2:
+def _rates(
+    topology: Topology, members: list[int], caps: list[float], links: list[Crossings]
+) -> list[float]:
+    """Of bundles in flight; one alone has its cap without any filling."""
+    if len(members) < 2:
         return caps
     place: dict[int, int] = {}
-    crossings = [[(place.setdefault(k, len(place)), n) for k, n in b.links] for b in bundles]
+    crossings = [[(place.setdefault(k, len(place)), n) for k, n in each] for each in links]
     rooms = [topology.links[k].capacity_bytes_per_s for k in place]
-    return fill([b.members for b in bundles], caps, crossings, rooms)
+    return fill(members, caps, crossings, rooms)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from sim.catalog.gpu import load_gpu
 from sim.catalog.model import load_model
 from sim.errors import ScenarioError
-from sim.perf.training import Recipe, TrainingLayout
+from sim.network.topology import load_topology
+from sim.perf.training import Recipe, TrainingLayout, trainer
 from sim.perf.training.checkpoints import (
     STATE_BYTES,
     CheckpointCost,
@@ -25,6 +26,7 @@ from sim.perf.training.checkpoints import (
     lost_s,
     state_bytes,
 )
+from sim.perf.training.damage import damage
 from sim.perf.training.gpt import Gpt
 from sim.perf.training.recoveries import Damage, Outage
 from sim.perf.training.recoveries.elastic import Elastic
@@ -254,3 +256,31 @@ def test_checkpoints_win_where_failures_are_rare() -> None:
     rolled = rollback_s(steps, step, 50 * step, 10.0, mtbf, 300.0)
     redundant = going_on_s(steps, step + Redundant().overhead_s(step / 3, 0.0), mtbf, Outage(60.0))
     assert rolled < 1.02 * steps * step < redundant
+
+
+# --- of a trainer ------------------------------------------------------------------------------
+
+
+def test_damage_is_worked_out_of_trainer_and_machine() -> None:
+    layout = TrainingLayout(tp=4, pp=4, dp=4, sequence_parallel=True)
+    topology, model = load_topology("dgx_h100", nodes=8), load_model("llama-3.1-70b")
+    made = trainer(model, load_gpu("h100"), topology, layout, Recipe(recompute="full", zero=1))
+    met = damage(made, topology, tuple(range(64)), PLENTY, 500.0, position=20)
+    held = made.stages[1].held.total
+    assert met.stage_bytes == pytest.approx(2 * held)
+    one_layer = (2 * held + 12 * held / 4) / 20
+    assert met.moved_bytes == pytest.approx(2 * one_layer)
+    assert met.speed == rebalanced_speed(80, 4, 4)
+    assert met.link_bytes_per_s == topology.route(20, 36).bytes_per_s
+    out = Elastic().outage(met)
+    assert 61.0 < out.stop_s < 62.0 < Restart().outage(met).stop_s
+
+
+def test_the_last_replica_of_a_stage_cannot_be_worked_around() -> None:
+    layout = TrainingLayout(tp=8, pp=2, sequence_parallel=True)
+    topology, model = load_topology("dgx_h100", nodes=2), load_model("llama-3.1-8b")
+    made = trainer(model, load_gpu("h100"), topology, layout, Recipe(recompute="full"))
+    met = damage(made, topology, tuple(range(16)), PLENTY, 500.0, position=9)
+    with pytest.raises(ScenarioError, match="dp is 1"):
+        Elastic().outage(met)
+    assert Restart().outage(met).lost_s == 500.0

@@ -10,6 +10,10 @@ from pydantic import Field
 from sim.plugins import policy
 
 NonNegative = Annotated[float, Field(ge=0)]
+ALONE = (
+    "recovery: elastic needs another replica of the failed stage and dp is 1; "
+    "use restart or neighbour_average, or dp = 2"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,8 @@ class Damage:
     link_bytes_per_s: float
     """Between two survivors."""
     speed: float
-    """Throughput of the survivors over that before (`dropped_speed`, `rebalanced_speed`)."""
+    """Throughput of the survivors over that before (`dropped_speed`, `rebalanced_speed`); 0 where a
+    stage has no survivors."""
 
 
 @dataclass(frozen=True, slots=True)

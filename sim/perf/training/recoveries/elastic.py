@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sim.perf.training.recoveries import Damage, NonNegative, Outage
+from sim.errors import ScenarioError
+from sim.perf.training.recoveries import ALONE, Damage, NonNegative, Outage
 from sim.settings import settings
 
 
@@ -18,7 +19,10 @@ class Elastic:
     """Until a replacement joins. assumed: an hour."""
 
     def outage(self, damage: Damage) -> Outage:
-        """detect + edit + the largest move between disjoint pairs."""
+        """detect + edit + the largest move between disjoint pairs. Raises ScenarioError where no
+        replica of the failed stage is left."""
+        if damage.speed <= 0.0:
+            raise ScenarioError(ALONE)
         moving = damage.moved_bytes / damage.link_bytes_per_s
         return Outage(
             self.detect_s + self.edit_s + moving, speed=damage.speed, slow_s=self.replace_s
