@@ -18,6 +18,7 @@ from sim.measure.pools import pool_summary
 from sim.measure.quantiles import stats
 from sim.measure.rl import rl_summary
 from sim.measure.run_gaps import Rows, TokenTimes, read_tokens, recorded
+from sim.measure.speculation import speculation_summary
 from sim.measure.stays import Flags, Stays
 from sim.measure.utilisation import Activity, LinkUse
 from sim.measure.window import Window, window_of
@@ -39,6 +40,7 @@ IN_WORDS = {
     "contention_s": "sharing links with other traffic",
     "decode_queue_s": "waiting for its first decode step",
     "decode_s": "decoding",
+    "draft_s": "drafting tokens ahead",
     "stall_s": "decode stalled by prefills of others",
     "recompute_s": "recomputing after preemptions",
 }
@@ -83,6 +85,10 @@ def summarise(
     for name in LATENCIES:
         summary[name] = stats(requests.latency(name)[counted])
     summary["itl_s"] = tokens.gaps(*window.bounds()).stats()
+    speculation = speculation_summary(run, window)
+    if speculation is not None:
+        summary["icl_s"] = tokens.gaps(*window.bounds(), bursts=True).stats()
+        summary["speculation"] = speculation
     summary |= _throughput(requests, tokens, window, gpus)
     summary |= _service(requests, counted, facts.get("slo") or {}, window)
     pools = pool_summary(activity, requests, window, counted)
