@@ -65,8 +65,6 @@ class Engine:
         ]
         self.version = 0
         """Of its weights."""
-        self.committing = False
-        """A commit is under way: who is taken out goes at its end."""
         self.departures = Departures(self)
         self.levers = Levers(self, services.log.engines)
         for rank in ranks:
@@ -189,7 +187,7 @@ class Engine:
 
     def _commit(self, flight: Flight) -> None:
         """Count the tokens of the passes that ended; finish, hand off and free."""
-        track, ends, self.committing = flight.track, flight.ends, True
+        track, ends = flight.track, flight.ends
         step = track.steps
         track.commit(ends, flight.pipeline_s, flight.contention_s)
         if flight.decodes:
@@ -207,9 +205,8 @@ class Engine:
                 rank.room.grant()
         if flight.aborted:
             self.levers.lose_everything()
-        self.committing = False
         if self.departures.awaited:
-            self.departures.pass_ended()
+            self.departures.soon()
         if len(self.flights) > 1:
             self._wake_others()
 
