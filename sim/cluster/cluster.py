@@ -10,6 +10,7 @@ from sim.clock import ARRIVAL, Clock
 from sim.cluster.admissions import Admission
 from sim.cluster.deployments import Running
 from sim.cluster.frontend import Desk
+from sim.engine.engine import Engine
 from sim.engine.sampler import Sampler
 from sim.engine.sequence import Sequence
 from sim.errors import BrokenInvariant
@@ -123,6 +124,11 @@ class Cluster:
             self.cancelled(sequence)
         else:
             self._deployment.cancel(sequence)
+
+    def move(self, number: int, engine: Engine) -> None:
+        """A request that is in an engine goes on in another, when no pass works on it."""
+        sequence = self._inside[number][1]
+        self._deployment.move(sequence, engine, engine.gauges.idlest())
 
     # ---- what the deployment tells
 

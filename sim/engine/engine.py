@@ -16,7 +16,6 @@ from sim.clock import DECIDE, STEP_END
 from sim.engine.batchers import Batcher
 from sim.engine.departures import Departures
 from sim.engine.flight import NO_CHUNKS, Flight
-from sim.engine.lane import Lane
 from sim.engine.levers import RUNNING, Levers
 from sim.engine.pacer import Pacer
 from sim.engine.ports import Gauges, LastPass, Port, Services
@@ -25,6 +24,7 @@ from sim.engine.reservations import Reservation
 from sim.engine.sequence import Sequence
 from sim.engine.stays import DECODING, FINISHED, HANDED_OFF, PREEMPTED, Stays
 from sim.engine.track import Track
+from sim.engine.verify_lane import AnyLane
 from sim.perf.shape import StepShape
 from sim.record.tables import NONE
 
@@ -65,8 +65,6 @@ class Engine:
         ]
         self.version = 0
         """Of its weights."""
-        self.committing = False
-        """A commit is under way: who is taken out goes at its end."""
         self.departures = Departures(self)
         self.levers = Levers(self, services.log.engines)
         for rank in ranks:
@@ -109,6 +107,8 @@ class Engine:
         self._sent_back = False
         if self.state != RUNNING:
             return False
+        if flight.drafting is not None:
+            flight.drafting.begin(flight, self._remaining)
         prefills, decodes, mixed, chunks = False, 0, self._mixed, flight.chunks
         for rank, lane in flight.seats:
             if rank.arrived:
@@ -187,7 +187,7 @@ class Engine:
 
     def _commit(self, flight: Flight) -> None:
         """Count the tokens of the passes that ended; finish, hand off and free."""
-        track, ends, self.committing = flight.track, flight.ends, True
+        track, ends = flight.track, flight.ends
         step = track.steps
         track.commit(ends, flight.pipeline_s, flight.contention_s)
         if flight.decodes:
@@ -205,13 +205,12 @@ class Engine:
                 rank.room.grant()
         if flight.aborted:
             self.levers.lose_everything()
-        self.committing = False
         if self.departures.awaited:
-            self.departures.pass_ended()
+            self.departures.soon()
         if len(self.flights) > 1:
             self._wake_others()
 
-    def _commit_decodes(self, rank: Rank, lane: Lane, flight: Flight, passes: int) -> None:
+    def _commit_decodes(self, rank: Rank, lane: AnyLane, flight: Flight, passes: int) -> None:
         lane.flying = rank.pressed = False
         lane.advance(passes)
         while lane.first_finish <= lane.tick:
@@ -261,7 +260,7 @@ class Engine:
     def _remaining(self, sequence: Sequence) -> int:
         return self._sampler.remaining(sequence.number, sequence.generated)
 
-    def _preempted(self, rank: Rank, sequence: Sequence, lane: Lane | None) -> None:
+    def _preempted(self, rank: Rank, sequence: Sequence, lane: AnyLane | None) -> None:
         """A rank has sent a sequence back: its stay ends and the next one begins."""
         self._sent_back = True
         left = sequence.target - sequence.computed if lane is None else 0

@@ -6,16 +6,20 @@ from bisect import bisect_left, bisect_right
 from collections.abc import MutableSequence
 from collections.abc import Sequence as Many
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from simpy.events import Event
 
 from sim.clock import DECIDE, Clock
-from sim.engine.lane import Lane
 from sim.engine.rank import Chunk, Rank
 from sim.engine.track import Track
+from sim.engine.verify_lane import AnyLane
 from sim.errors import BrokenInvariant
 from sim.perf.shape import StepShape
 from sim.record.log import Log
+
+if TYPE_CHECKING:
+    from sim.engine.drafting import Drafting
 
 NO_CHUNKS: tuple[Chunk, ...] = ()
 
@@ -34,9 +38,9 @@ class Flight:
     """Its place among events at one instant."""
     decode_track: Track
     prefill_track: Track
-    seats: list[tuple[Rank, Lane]]
+    seats: list[tuple[Rank, AnyLane]]
     """Every rank with its lane in this slot."""
-    lanes: list[Lane] = field(init=False)
+    lanes: list[AnyLane] = field(init=False)
     decode_shapes: list[StepShape] = field(init=False)
     """The shapes of the lanes."""
     prefill_shapes: list[StepShape] = field(init=False)
@@ -64,6 +68,8 @@ class Flight:
     flying: bool = False
     aborted: bool = False
     wake: Event | None = None
+    drafting: Drafting | None = None
+    """Chooses the draft length, where it changes."""
 
     def __post_init__(self) -> None:
         self.lanes = [lane for _, lane in self.seats]

@@ -98,7 +98,8 @@ class Lane:
         computed = sequence.phase + self.tick
         self.changed = True
         sequence.lane = None
-        sequence.generated += self.tick - sequence.join_tick
+        sequence.stay_tokens = self.tick - sequence.join_tick
+        sequence.generated += sequence.stay_tokens
         sequence.computed = computed
         shape = self.shape
         shape.decodes -= 1
@@ -111,6 +112,16 @@ class Lane:
     def made(self, sequence: Sequence) -> int:
         """Tokens that a member has made here."""
         return self.tick - sequence.join_tick
+
+    @property
+    def decode_tokens(self) -> int:
+        """Tokens that the members bring to a pass."""
+        return self.shape.decodes
+
+    def reach(self, sequence: Sequence) -> tuple[int, int]:
+        """Tokens that a member had room for when it joined, and has now."""
+        joined = sequence.phase + sequence.join_tick
+        return joined, sequence.phase + self.tick + self.grown
 
     def advance(self, passes: int) -> None:
         """Every member has decoded `passes` tokens."""

@@ -12,6 +12,7 @@ from sim.engine.rank import Rank
 from sim.engine.sequence import Sequence
 from sim.engine.stays import FAILED, UNFINISHED
 from sim.engine.updates import flush, set_version
+from sim.engine.verify_lane import VerifyLane
 from sim.errors import BrokenInvariant
 from sim.record.log import Emit
 from sim.record.tables import ENGINE_STATES
@@ -68,6 +69,15 @@ class Levers:
         engine is quiet."""
         set_version(self.engine, version)
         self._log()
+
+    def set_draft_lag(self, versions: int) -> None:
+        """From the next pass on the draft is so many versions of the weights behind the target.
+        Nothing to an engine that does not speculate."""
+        for rank in self.engine.ranks:
+            for lane in rank.lanes:
+                if isinstance(lane, VerifyLane):
+                    lane.set_lag(versions)
+        self.engine.poke()
 
     def rerate(self, factor: float) -> None:
         """From now on work takes `factor` (1 or more) times as long as priced; the pass in progress

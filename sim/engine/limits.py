@@ -15,3 +15,5 @@ class RankLimits:
     """Longest sequence that it takes."""
     block_tokens: int
     prefix_caching: bool
+    lookahead_tokens: int = 0
+    """Room that a decoding sequence needs beside its next token: its drafts."""

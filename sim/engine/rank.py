@@ -10,13 +10,13 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sim.engine.lane import Lane
 from sim.engine.limits import RankLimits
 from sim.engine.orders import Line
 from sim.engine.preemptions import Preemption
 from sim.engine.prefixes import Prefixes
 from sim.engine.reservations import Reservations
 from sim.engine.sequence import Sequence
+from sim.engine.verify_lane import AnyLane
 from sim.errors import BrokenInvariant
 from sim.kvcache.cache import KvCache
 from sim.perf.memory import KvGroup
@@ -65,7 +65,7 @@ class Rank:
         cache: KvCache,
         line: Line,
         preemption: Preemption,
-        lanes: list[Lane],
+        lanes: list[AnyLane],
     ) -> None:
         self.index = index
         self.limits = limits
@@ -79,7 +79,7 @@ class Rank:
         self.waiting = line
         self.preemption = preemption
         self.lanes = lanes
-        self.preempted: Callable[[Rank, Sequence, Lane | None], None] = _nobody
+        self.preempted: Callable[[Rank, Sequence, AnyLane | None], None] = _nobody
         """Told of a sequence that was just sent back, before it waits again."""
         self.pressed = False
         """Somebody was sent back and nobody has decoded since: KV is short, so nobody is let in."""
@@ -111,7 +111,8 @@ class Rank:
         """Why a sequence of `tokens` tokens can never run here; empty if it can."""
         if tokens > self.limits.context_tokens:
             return "context"
-        return "kv_pool" if self.units_for(tokens) > self.cache.capacity else ""
+        reach = min(tokens + self.limits.lookahead_tokens, self.limits.context_tokens)
+        return "kv_pool" if self.units_for(reach) > self.cache.capacity else ""
 
     def release(self, sequence: Sequence) -> None:
         """Give back everything that a sequence holds."""
@@ -130,7 +131,7 @@ class Rank:
 
     # ---- letting in
 
-    def places(self, lane: Lane) -> int:
+    def places(self, lane: AnyLane) -> int:
         """How many more sequences may join now. With several slots each gets an equal share of all
         there are, so that the pipeline stays full."""
         free = self.limits.max_num_seqs - len(self.running)
@@ -140,7 +141,7 @@ class Rank:
             free = min(free, share - lane.shape.decodes)
         return free
 
-    def join_arrived(self, lane: Lane, remaining: Callable[[Sequence], int]) -> None:
+    def join_arrived(self, lane: AnyLane, remaining: Callable[[Sequence], int]) -> None:
         """Give those whose KV has come a place in the lane."""
         places = self.places(lane) if len(self.lanes) == 1 else self._arrival_places(lane)
         while places > 0 and self.arrived:
@@ -149,7 +150,7 @@ class Rank:
             lane.join(sequence, remaining(sequence))
             places -= 1
 
-    def _arrival_places(self, lane: Lane) -> int:
+    def _arrival_places(self, lane: AnyLane) -> int:
         free = self.limits.max_num_seqs - len(self.running)
         share = -(-(len(self.running) + len(self.arrived)) // len(self.lanes))
         return min(free, share - lane.shape.decodes)
@@ -233,7 +234,7 @@ class Rank:
 
     # ---- growing and sending back
 
-    def grow(self, lane: Lane) -> None:
+    def grow(self, lane: AnyLane) -> None:
         """Take the units that the lane's members need for the next pass, sending others back
         until there are enough."""
         needed = lane.growth()
@@ -261,7 +262,7 @@ class Rank:
         self.put_back(victim)
         return victim
 
-    def stop(self, sequence: Sequence) -> Lane | None:
+    def stop(self, sequence: Sequence) -> AnyLane | None:
         """A running sequence that no pass is working on runs no more; the lane that it left."""
         del self.running[sequence]
         lane = sequence.lane
@@ -291,15 +292,14 @@ class Rank:
         """Book the units that a decoding sequence grew by since it joined its lane."""
         if sequence.lane is None or sequence.reserved:
             return
-        joined = sequence.phase + sequence.join_tick
-        now = sequence.phase + sequence.lane.tick + sequence.lane.grown
+        joined, now = sequence.lane.reach(sequence)
         if self._plain_units:
             block = self._block
             sequence.units += (-(-now // block) - -(-joined // block)) * self._plain_units
         else:
             sequence.units += self.units_for(now) - self.units_for(joined)
 
-    def horizon(self, lane: Lane, limit: int) -> int:
+    def horizon(self, lane: AnyLane, limit: int) -> int:
         """Passes, at most `limit`, that change nothing but lengths: nobody finishes, crosses a cap
         or wants a block that is not there. The first pass has its blocks already."""
         passes = lane.horizon()
@@ -342,5 +342,5 @@ class Rank:
         return lost, held
 
 
-def _nobody(rank: Rank, sequence: Sequence, lane: Lane | None) -> None:
+def _nobody(rank: Rank, sequence: Sequence, lane: AnyLane | None) -> None:
     """Until an engine listens."""

@@ -11,7 +11,7 @@ from sim.workload.request import Ask
 
 if TYPE_CHECKING:
     from sim.engine.engine import Engine
-    from sim.engine.lane import Lane
+    from sim.engine.verify_lane import AnyLane
 
 NAN = float("nan")
 
@@ -34,7 +34,7 @@ class Sequence:
     engine: Engine | None = None
     """Its engine; None before the first one and after the last."""
     rank: int = 0
-    lane: Lane | None = None
+    lane: AnyLane | None = None
     phase: int = 0
     join_tick: int = 0
     joins: int = 0
@@ -68,6 +68,8 @@ class Sequence:
     recomputed: int = 0
     computed_before: int = 0
     preemptions: int = 0
+    verified: int = 0
+    """Verify steps that it has had, in all its stays."""
     first_engine: int = NONE
     versions: tuple[tuple[int, int], ...] = ()
     """(version of the weights, tokens made up to its end), as far as `mark` was told of them."""

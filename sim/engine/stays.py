@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sim.clock import Clock
-from sim.engine.lane import Lane
 from sim.engine.rank import Rank
 from sim.engine.sequence import Sequence
+from sim.engine.verify_lane import AnyLane
 from sim.record.log import Emit
 from sim.record.tables import CLOSED, NONE, STAGES
 
@@ -58,7 +58,7 @@ class Stays:
                 sequence.enter_s,
                 sequence.join_tick,
                 tick - 1,
-                tick - sequence.join_tick,
+                sequence.stay_tokens,
                 0,
                 closed,
                 now_s,
@@ -66,7 +66,7 @@ class Stays:
         )
         self._open_next(sequence, now_s)
 
-    def end(self, rank: Rank, lane: Lane | None, sequence: Sequence, closed: int) -> None:
+    def end(self, rank: Rank, lane: AnyLane | None, sequence: Sequence, closed: int) -> None:
         """A stay ends early: the decoding in a lane, or the computing of a prompt."""
         if lane is None:
             self.prefill(rank.index, sequence, closed)

@@ -10,8 +10,10 @@ so that the sum is a check. A request's time is a chain of waits and stays:
                                   transfer_s without other traffic, contention_s by other traffic
     wait before decode            decode_queue_s, from the last byte (or the end of a prefill in
                                   the same engine) to the first decode step
-    decode                        decode_s: its steps without their prefill; stall_s: what prefill
-                                  of others added to them, and passes of prefill only in between
+    decode                        decode_s: its steps without their prefill; draft_s: of them, what
+                                  drafting took where engines speculate (not in decode_s);
+                                  stall_s: what prefill of others added to them, and passes of
+                                  prefill only in between
     after a preemption            recompute_s: all time until it is back where it was
 
 and in every step collective_s, host_s, rank_wait_s (for the slowest rank), pipeline_s (between
@@ -38,7 +40,7 @@ from sim.record.run_folder import RunFolder
 PARTS = (
     "queue_s", "own_prefill_s", "batch_mates_s", "collective_s", "host_s", "rank_wait_s",
     "pipeline_s", "handoff_wait_s", "transfer_s", "contention_s", "decode_queue_s", "decode_s",
-    "stall_s", "recompute_s",
+    "draft_s", "stall_s", "recompute_s",
 )  # fmt: skip
 
 TOLERANCE_S = 1e-9
@@ -57,6 +59,7 @@ IN_DECODE = IN_PROMPT | {
     "collective_s": "decode_collective_s",
     "rank_wait_s": "decode_rank_wait_s",
     "decode_s": "decode_s",
+    "draft_s": "draft_s",
     "stall_s": "stall_s",
 }
 """Part → the kind of second in the ledger that it sums."""

@@ -7,8 +7,10 @@ come the gaps from one stay's last token to the next one's first (end of prefill
 step, and across preemptions). For every finished request they add up to `end_s − first_token_s`.
 
 A completed prompt computation makes a token when it ends (recomputing after a preemption too: it
-computes all that was there and samples the next one). Where a request has fewer tokens than that,
-its silent ones are the first when the first token came from decode, else the last.
+computes all that was there and samples the next one). An engine that speculates gives a sequence
+several tokens at the end of one step: they are visible at once, so all but one have gaps of zero.
+Where a request has fewer tokens than that, its silent ones are the first when the first token came
+from decode, else the last.
 """
 
 from __future__ import annotations
@@ -89,6 +91,9 @@ class Tokens:
     """Gap before the tokens of this step that are not their stay's first."""
     step_gaps: Ints
     """How many such tokens."""
+    step_bursts: Ints
+    """Tokens of this step that came together with another of their sequence: gaps of zero, where
+    engines speculate."""
     prompt_end_s: Floats
     """Times of the tokens made by prompt computations."""
     firsts: FirstGaps
@@ -105,19 +110,25 @@ class Tokens:
         gap[1:] = clocks.end_s[1:] - clocks.end_s[:-1]
         made = prompt_tokens_made(stays, requests)
         firsts = first_gaps(requests, stays, clocks.end_s[low], made)
+        took_part = cover(size, low, high)
+        tokens = _given(run, clocks, took_part)
         return cls(
-            clocks.end_s, cover(size, low, high), gap, cover(size, low + 1, high),
+            clocks.end_s, tokens, gap, cover(size, low + 1, high), tokens - took_part,
             stays.end_s[made], firsts,
         )  # fmt: skip
 
-    def gaps(self, start_s: float = -np.inf, end_s: float = np.inf) -> Weighted:
-        """Gaps before the tokens made in (start, end]."""
+    def gaps(
+        self, start_s: float = -np.inf, end_s: float = np.inf, *, bursts: bool = False
+    ) -> Weighted:
+        """Gaps before the tokens made in (start, end]; with `bursts` before those alone that did
+        not come together with another of their sequence (inter-chunk latency)."""
         steps = (self.step_end_s > start_s) & (self.step_end_s <= end_s)
         firsts = self.firsts.between(start_s, end_s)
         single = np.ones(len(firsts), dtype=np.int64)
+        together = 0 if bursts else int(self.step_bursts[steps].sum())
         return Weighted.of(
-            np.concatenate([self.step_gap_s[steps], firsts]),
-            np.concatenate([self.step_gaps[steps], single]),
+            np.concatenate([[0.0], self.step_gap_s[steps], firsts]),
+            np.concatenate([[together], self.step_gaps[steps], single]),
         )
 
     def made(self, start_s: float = -np.inf, end_s: float = np.inf) -> int:
@@ -125,6 +136,18 @@ class Tokens:
         steps = (self.step_end_s > start_s) & (self.step_end_s <= end_s)
         prompts = (self.prompt_end_s > start_s) & (self.prompt_end_s <= end_s)
         return int(self.step_tokens[steps].sum()) + int(prompts.sum())
+
+
+def _given(run: RunFolder, clocks: SlotClocks, took_part: Ints) -> Ints:
+    """Decode tokens made in every step: one a sequence, but where engines speculate."""
+    b = run.columns("bursts")
+    if len(b["step"]) == 0:
+        return took_part
+    given = took_part.copy()
+    at = clocks.position(b["engine"], b["slot"], b["step"])
+    given[at] = 0
+    np.add.at(given, at, b["tokens"])
+    return given
 
 
 def prompt_tokens_made(stays: Stays, requests: Requests) -> Flags:

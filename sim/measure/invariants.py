@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 
 from sim.errors import BrokenInvariant
 from sim.measure.latency import FINISHED, Requests
+from sim.measure.step_rows import step_rows
 from sim.record.run_folder import RunFolder
 from sim.record.tables import STATES
 
 SECONDS = (
     "linear_s", "attention_s", "experts_s", "collective_s", "host_s", "rank_wait_s", "pipeline_s",
-    "contention_s",
+    "contention_s", "draft_s",
 )  # fmt: skip
 """Columns of `steps` that make the duration of a row."""
 
@@ -45,7 +46,7 @@ def check_steps(run: RunFolder) -> None:
 
     Raises BrokenInvariant.
     """
-    c = run.columns("steps", "engine", "slot", "start_s", "end_s", "n", *SECONDS)
+    c = step_rows(run, "engine", "slot", "start_s", "end_s", "n", *SECONDS)
     duration = c["end_s"] - c["start_s"]
     total = sum((c[name] for name in SECONDS), np.zeros(len(duration)))
     slack = np.maximum(1e-9, np.spacing(c["end_s"]) * (64 + c["n"]))

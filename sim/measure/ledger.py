@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.errors import BrokenInvariant
+from sim.measure.step_rows import step_rows
 from sim.record.run_folder import RunFolder
 
 Ints = NDArray[np.int64]
@@ -32,17 +33,19 @@ KINDS = (
     "decode_s",
     "decode_collective_s",
     "decode_rank_wait_s",
+    "draft_s",
     "stall_s",
 )
-"""What the seconds of a step are split into. `compute`, `collective`, `host`, `rank_wait`,
-`pipeline` and `contention` make its duration. `decode`, `decode_collective`, `decode_rank_wait`
-and `stall` make `compute + collective + rank_wait` once more, as seen by a sequence that decodes in
-it."""
+"""What the seconds of a step are split into. `compute` (drafting included), `collective`, `host`,
+`rank_wait`, `pipeline` and `contention` make its duration. `decode`, `decode_collective`,
+`decode_rank_wait`, `draft` and `stall` make `compute + collective + rank_wait` once more, as seen
+by a sequence that decodes in it."""
 
 READ = (
     "engine", "rank", "slot", "first_step", "n", "start_s", "end_s", "prefill_tokens", "decodes",
     "linear_s", "attention_s", "experts_s", "collective_s", "host_s", "rank_wait_s", "pipeline_s",
-    "contention_s", "decode_alone_s", "decode_alone_collective_s", "prefill_gap_s",
+    "contention_s", "decode_alone_s", "decode_alone_collective_s", "prefill_gap_s", "draft_s",
+    "decode_alone_draft_s", "accepted",
 )  # fmt: skip
 
 
@@ -74,6 +77,8 @@ class Ledger:
     start_s: Floats
     end_s: Floats
     prefill_tokens: Ints
+    accepted: Ints
+    """Drafts that were accepted: tokens of decodes beside one a step."""
     prompt_compute_s: Floats
     """Compute seconds that the chunks of a step added to its decodes; all of them without any."""
     sums: dict[str, Ints]
@@ -84,7 +89,7 @@ class Ledger:
     @classmethod
     def read(cls, run: RunFolder) -> Ledger:
         """Read and sort the steps. Raises BrokenInvariant when those of a slot overlap."""
-        c = run.columns("steps", *READ)
+        c = step_rows(run, *READ)
         lanes = _lanes(c)
         key = lanes.key(c["engine"], c["rank"], c["slot"], c["first_step"])
         order = np.argsort(key, kind="stable")
@@ -96,7 +101,7 @@ class Ledger:
         split["gap_s"] = gap - split["prefill_gap_s"]
         return cls(
             lanes, key, c["n"], c["start_s"], c["end_s"], c["prefill_tokens"],
-            _prompt_compute(c, split["compute_s"]),
+            c["accepted"].astype(np.int64), _prompt_compute(c, split["compute_s"]),
             {kind: _ticks(split.pop(kind)) for kind in list(split)},
         )  # fmt: skip
 
@@ -145,7 +150,9 @@ def _split(c: dict[str, NDArray[Any]], mixed: NDArray[np.bool_]) -> dict[str, Fl
     In a step with prefill in any rank, a decoding sequence would have taken the price of the same
     step without its prefill (waiting for ranks that decode more is in it); stall is the rest.
     """
-    compute = c["linear_s"] + c["attention_s"] + c["experts_s"]
+    compute = c["linear_s"] + c["attention_s"] + c["experts_s"] + c["draft_s"]
+    drafting = np.where(c["decodes"] > 0, c["draft_s"], 0.0)
+    drafting = np.where(mixed, c["decode_alone_draft_s"], drafting)
     work = compute + c["collective_s"] + c["host_s"] + c["rank_wait_s"]
     return {
         "compute_s": compute,
@@ -154,9 +161,10 @@ def _split(c: dict[str, NDArray[Any]], mixed: NDArray[np.bool_]) -> dict[str, Fl
         "rank_wait_s": c["rank_wait_s"],
         "pipeline_s": c["pipeline_s"],
         "contention_s": c["contention_s"],
-        "decode_s": np.where(mixed, _alone_compute(c), compute),
+        "decode_s": np.where(mixed, _alone_compute(c), compute) - drafting,
         "decode_collective_s": np.where(mixed, c["decode_alone_collective_s"], c["collective_s"]),
         "decode_rank_wait_s": np.where(mixed, 0.0, c["rank_wait_s"]),
+        "draft_s": drafting,
         "stall_s": np.where(mixed, work - c["decode_alone_s"], 0.0),
     }
 

@@ -35,7 +35,7 @@ def pool_summary(
             "gpus": gpus,
             "busy_share": _mean(totals["busy_share"][mine], fleet.gpus[mine]),
             "steps": round(sums["steps"]),
-            "mean_decode_batch": _ratio(sums["decode_tokens"], sums["decode_steps"]),
+            "mean_decode_batch": _ratio(sums["decode_sequences"], sums["decode_steps"]),
             "prefill_tokens_per_s": _ratio(sums["prefill_tokens"], length),
             "decode_tokens_per_s": _ratio(sums["decode_tokens"], length),
             "output_tokens_per_s": _ratio(sums["sampled_tokens"], length),

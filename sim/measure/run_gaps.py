@@ -25,8 +25,9 @@ from sim.record.run_folder import RunFolder
 class TokenTimes(Protocol):
     """When the tokens of a run were made."""
 
-    def gaps(self, start_s: float = ..., end_s: float = ...) -> Weighted:
-        """Gaps before the tokens made in (start, end]."""
+    def gaps(self, start_s: float = ..., end_s: float = ..., *, bursts: bool = ...) -> Weighted:
+        """Gaps before the tokens made in (start, end]; with `bursts` before those alone that did
+        not come together with another of their sequence."""
 
     def made(self, start_s: float = ..., end_s: float = ...) -> int:
         """Tokens made in (start, end]."""
@@ -39,11 +40,13 @@ class Rows:
     n: Ints
     start_s: Floats
     end_s: Floats
+    accepted: Ints
+    """Drafts accepted in all steps of the row: tokens that came together with another."""
 
     @classmethod
     def of(cls, ledger: Ledger) -> Rows:
         """Those of a ledger."""
-        return cls(ledger.n, ledger.start_s, ledger.end_s)
+        return cls(ledger.n, ledger.start_s, ledger.end_s, ledger.accepted)
 
     @property
     def step_s(self) -> Floats:
@@ -66,7 +69,7 @@ class RunTokens:
 
     rows: Rows
     members: Ints
-    """Tokens that every step of the row makes by decoding."""
+    """Sequences that decode in the row."""
     going_on: Ints
     """Members that made a token in the row before."""
     before_s: Floats
@@ -89,22 +92,36 @@ class RunTokens:
             stays.end_s[made], firsts,
         )  # fmt: skip
 
-    def gaps(self, start_s: float = -np.inf, end_s: float = np.inf) -> Weighted:
-        """Gaps before the tokens made in (start, end]."""
+    def gaps(
+        self, start_s: float = -np.inf, end_s: float = np.inf, *, bursts: bool = False
+    ) -> Weighted:
+        """Gaps before the tokens made in (start, end]; see `Tokens.gaps`."""
         begun, ended = self.rows.ended_by(start_s), self.rows.ended_by(end_s)
+        together = 0 if bursts else self._together(ended - begun)
         first = (begun == 0) & (ended > 0)
         firsts = self.firsts.between(start_s, end_s)
         single = np.ones(len(firsts), dtype=np.int64)
         return Weighted.of(
-            np.concatenate([self.before_s[first], self.rows.step_s, firsts]),
-            np.concatenate([self.going_on[first], self.members * (ended - begun - first), single]),
+            np.concatenate([[0.0], self.before_s[first], self.rows.step_s, firsts]),
+            np.concatenate(
+                [
+                    [together],
+                    self.going_on[first],
+                    self.members * (ended - begun - first),
+                    single,
+                ]
+            ),
         )
+
+    def _together(self, steps: Ints) -> int:
+        """Accepted drafts in so many steps of each row."""
+        return int((self.rows.accepted * steps // self.rows.n).sum())
 
     def made(self, start_s: float = -np.inf, end_s: float = np.inf) -> int:
         """Tokens made in (start, end]."""
         steps = self.rows.ended_by(end_s) - self.rows.ended_by(start_s)
         prompts = (self.prompt_end_s > start_s) & (self.prompt_end_s <= end_s)
-        return int((self.members * steps).sum()) + int(prompts.sum())
+        return int((self.members * steps).sum()) + self._together(steps) + int(prompts.sum())
 
 
 def read_tokens(run: RunFolder, rows: Rows, stays: Stays, requests: Requests) -> TokenTimes:

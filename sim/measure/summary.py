@@ -18,6 +18,7 @@ from sim.measure.pools import pool_summary
 from sim.measure.quantiles import stats
 from sim.measure.rl import rl_summary
 from sim.measure.run_gaps import Rows, TokenTimes, read_tokens, recorded
+from sim.measure.speculation import speculation_summary
 from sim.measure.stays import Flags, Stays
 from sim.measure.utilisation import Activity, LinkUse
 from sim.measure.window import Window, window_of
@@ -39,6 +40,7 @@ IN_WORDS = {
     "contention_s": "sharing links with other traffic",
     "decode_queue_s": "waiting for its first decode step",
     "decode_s": "decoding",
+    "draft_s": "drafting tokens ahead",
     "stall_s": "decode stalled by prefills of others",
     "recompute_s": "recomputing after preemptions",
 }
@@ -78,15 +80,22 @@ def summarise(
     window = window_of(facts.get("window", "all"), requests["arrival_s"], requests["end_s"])
     counted = window.arrived(requests["arrival_s"])
     activity = Activity.read(run)
-    gpus = activity.fleet.total_gpus
+    loop = Loop.read(run)
+    gpus = activity.fleet.total_gpus if loop is None else loop.gpus["total"]
     summary: Summary = {"requests": _counts(requests, counted)}
     for name in LATENCIES:
         summary[name] = stats(requests.latency(name)[counted])
     summary["itl_s"] = tokens.gaps(*window.bounds()).stats()
+    speculation = speculation_summary(run, window)
+    if speculation is not None:
+        summary["icl_s"] = tokens.gaps(*window.bounds(), bursts=True).stats()
+        summary["speculation"] = speculation
     summary |= _throughput(requests, tokens, window, gpus)
     summary |= _service(requests, counted, facts.get("slo") or {}, window)
     pools = pool_summary(activity, requests, window, counted)
     busy = sum(p["busy_share"] * p["gpus"] for p in pools.values()) if window.length_s else None
+    if busy is not None and loop is not None:
+        busy += loop.trainer_busy_s * loop.gpus["trainer"] / window.length_s
     summary |= {
         "gpus": gpus,
         "gpu_busy_share": busy / gpus if busy is not None and gpus else None,
@@ -108,7 +117,6 @@ def summarise(
         "clock": recorded(run).get("clock", "steps"),
     }
     summary["bottleneck"] = NOT_SPLIT if parts is None else bottleneck(summary["attribution"])
-    loop = Loop.read(run)
     if loop is not None:
         check_loop(loop)
         summary["rl"] = rl_summary(loop, activity, summary.get("speculation"))

@@ -15,19 +15,20 @@ from numpy.typing import NDArray
 from sim.measure.bins import spread
 from sim.measure.fleet import Fleet
 from sim.measure.ledger import Floats, Ints
+from sim.measure.step_rows import step_rows
 from sim.measure.window import Window
 from sim.record.log import Columns
 from sim.record.run_folder import RunFolder
 
 CAUSES = (
-    "linear_s", "attention_s", "experts_s", "collective_s", "host_s", "contention_s",
+    "linear_s", "attention_s", "experts_s", "draft_s", "collective_s", "host_s", "contention_s",
     "rank_wait_s", "pipeline_s",
 )  # fmt: skip
 """What the seconds of a step are spent on; the last two are not work."""
 
 READ = (
     "engine", "rank", "start_s", "end_s", "n", "prefill_tokens", "prefills", "decodes", "sampled",
-    "used_blocks", "cached_blocks", "waiting", "pipeline_s", "rank_wait_s",
+    "used_blocks", "cached_blocks", "waiting", "pipeline_s", "rank_wait_s", "accepted",
 )  # fmt: skip
 
 
@@ -42,7 +43,7 @@ class Activity:
     @classmethod
     def read(cls, run: RunFolder, *more: str) -> Activity:
         """Read the steps, with the columns named besides the usual ones."""
-        rows = run.columns("steps", *dict.fromkeys((*READ, *more)))
+        rows = step_rows(run, *dict.fromkeys((*READ, *more)))
         return cls(Fleet.read(run), rows, _holds_until(rows))
 
     def busy_s(self) -> Floats:
@@ -58,9 +59,11 @@ class Activity:
         return sums.astype(np.float64)
 
     def rates(self, column: str, edges: Floats, by: Ints, groups: int) -> Floats:
-        """Per second, by group and bin, of what a step has `column` of (tokens)."""
+        """Per second, by group and bin, of what a step has `column` of (tokens); accepted drafts
+        are among those sampled."""
         r = self.rows
-        sums = spread(r["start_s"], r["end_s"], r[column] * r["n"], edges, by[r["engine"]], groups)
+        amount = r[column] * r["n"] + (r["accepted"] if column == "sampled" else 0)
+        sums = spread(r["start_s"], r["end_s"], amount, edges, by[r["engine"]], groups)
         return np.asarray(sums / np.diff(edges))
 
     def levels(self, values: NDArray[Any], edges: Floats, by: Ints, groups: int) -> Floats:
@@ -111,9 +114,10 @@ def engine_totals(activity: Activity, window: Window) -> dict[str, Floats]:
         "busy_share": activity.by_engine(activity.busy_s(), share) / length,
         "steps": activity.by_engine(np.where(r["rank"] == 0, n, 0), share),
         "decode_steps": activity.by_engine(np.where(r["decodes"] > 0, n, 0), share),
-        "decode_tokens": activity.by_engine(r["decodes"] * n, share),
+        "decode_sequences": activity.by_engine(r["decodes"] * n, share),
+        "decode_tokens": activity.by_engine(r["decodes"] * n + r["accepted"], share),
         "prefill_tokens": activity.by_engine(r["prefill_tokens"] * n, share),
-        "sampled_tokens": activity.by_engine(r["sampled"] * n, share),
+        "sampled_tokens": activity.by_engine(r["sampled"] * n + r["accepted"], share),
         "kv_use_s": activity.by_engine(use, held),
         "kv_held_s": activity.by_engine(np.ones(len(n)), held),
         "kv_use_peak": peak,

@@ -11,21 +11,24 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.perf.speculation.price import SpeculativeTimer
 from sim.perf.step_timer import TableTimer
 from sim.rng import Draws
+
+AnyTimer = TableTimer | SpeculativeTimer
 
 
 @dataclass(eq=False, slots=True)
 class Epochs:
     """The price lists of one engine."""
 
-    timer: TableTimer
+    timer: AnyTimer
     draws: Draws
     engine: int
     _epoch: int = -1
-    _now: TableTimer | None = None
+    _now: AnyTimer | None = None
 
-    def at(self, step: int) -> TableTimer:
+    def at(self, step: int) -> AnyTimer:
         """The price list that holds at a step."""
         timer = self.timer
         if not timer.epoch_steps:

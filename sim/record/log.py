@@ -20,7 +20,15 @@ from numpy.typing import NDArray
 
 from sim.record.scribe import Scribe
 from sim.record.settings import Record
-from sim.record.tables import RL_TABLES, STEPS, TABLES, Column, Table
+from sim.record.tables import (
+    BURSTS,
+    RL_TABLES,
+    SPECULATIVE_STEPS,
+    STEPS,
+    TABLES,
+    Column,
+    Table,
+)
 
 Emit: TypeAlias = Callable[[Iterable[float]], None]
 Columns: TypeAlias = dict[str, NDArray[Any]]
@@ -144,7 +152,7 @@ class TableWriter:
     def _cut(self, rows: NDArray[Any]) -> int:
         """First row number, from a full group on, that does not split the ranks of one step."""
         take = min(GROUP_ROWS, len(rows))
-        while self.table is STEPS and take < len(rows) and rows["rank"][take] != 0:
+        while self.table.name == STEPS.name and take < len(rows) and rows["rank"][take] != 0:
             take += 1
         return take
 
@@ -185,19 +193,22 @@ class Log:
         derive: dict[str, Derive] | None = None,
         *,
         rl: bool = False,
+        speculation: bool = False,
         record: Record | None = None,
     ) -> None:
-        """`derive` makes the derived columns of a table; `rl` asks for the tables of loops too."""
+        """`derive` makes the derived columns of a table; `rl` and `speculation` ask for the tables
+        and columns of loops and of verify steps too."""
         self.keeps_steps = record is None or record.clock == "steps"
         """Whether the end of every step is wanted."""
         derive = derive or {}
-        unused = () if rl else RL_TABLES
+        unused = (*(() if rl else RL_TABLES), *(() if speculation else (BURSTS,)))
+        tables = TABLES | ({"steps": SPECULATIVE_STEPS} if speculation else {})
         self._scribe = scribe = Scribe()
         self.writers = {
             name: TableWriter(
                 table, folder / f"{name}.parquet" if folder else None, derive.get(name), scribe
             )
-            for name, table in TABLES.items()
+            for name, table in tables.items()
             if table not in unused
         }
         self.requests = self.writers["requests"].emit

@@ -143,6 +143,11 @@ class RunFolder:
         pa.default_memory_pool().release_unused()
         return found
 
+    def has_column(self, table: str, name: str) -> bool:
+        """Whether a table was written with a column."""
+        path = self.path / f"{table}.parquet"
+        return path.is_file() and name in pq.read_schema(path).names
+
     def column(self, table: str, name: str) -> NDArray[Any]:
         """One column as a numpy array."""
         return self.columns(table, name)[name]

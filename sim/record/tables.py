@@ -156,6 +156,22 @@ STEPS = Table(
     ),
 )
 
+SPECULATIVE_STEPS = Table(
+    "steps",
+    "steps of a run in which engines speculate: the columns of all runs and those of drafts; there "
+    "a decode is a verify step, which may give several tokens",
+    STEPS.columns,
+    (
+        *STEPS.derived,
+        _num("draft_s", "drafting passes"),
+        _num("decode_alone_draft_s", "drafting passes of the same steps without their prefill"),
+        _num("plain_s", "what the decodes of these steps would take without speculation"),
+        _int("draft_tokens", "drafts per sequence and step; 0 = plain decoding"),
+        _int("drafts", "drafts of all sequences and steps together"),
+        _int("accepted", "of them accepted, as far as the sequences still wanted tokens"),
+    ),
+)
+
 CLOCK = Table(
     "clock",
     "end of every step, by slot; the times of all tokens are slices of it",
@@ -164,6 +180,20 @@ CLOCK = Table(
         _int("slot", "slot"),
         _int("step", "step number"),
         _num("end_s", "end of the step"),
+    ),
+)
+
+BURSTS = Table(
+    "bursts",
+    "tokens that decoding sequences got at the end of a step, of engines that speculate; all that "
+    "a sequence gets at one step are visible at once",
+    (
+        _int("engine", "engine"),
+        _int("slot", "slot"),
+        _int("step", "step number"),
+        _int("rank", "rank"),
+        _int("sequences", "sequences that decode"),
+        _int("tokens", "tokens that they got together"),
     ),
 )
 
@@ -299,6 +329,6 @@ RL_TABLES = (RL_STEPS, RL_PHASES, SAMPLES)
 TABLES: dict[str, Table] = {
     t.name: t
     for t in (
-        REQUESTS, INTERVALS, CHUNKS, STEPS, CLOCK, TRANSFERS, LINKS, ENGINES, *RL_TABLES
+        REQUESTS, INTERVALS, CHUNKS, STEPS, CLOCK, BURSTS, TRANSFERS, LINKS, ENGINES, *RL_TABLES
     )
 }  # fmt: skip

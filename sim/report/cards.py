@@ -41,7 +41,28 @@ def percent(value: float | None) -> str:
 
 def cards(summary: dict[str, Any]) -> list[Card]:
     """The cards at the top of the report."""
-    return [*_latency_cards(summary), *_rate_cards(summary), *_use_cards(summary)]
+    return [
+        *_latency_cards(summary), *_rate_cards(summary), *_draft_cards(summary),
+        *_use_cards(summary),
+    ]  # fmt: skip
+
+
+def _draft_cards(summary: dict[str, Any]) -> list[Card]:
+    did = summary.get("speculation")
+    if did is None:
+        return []
+    return [
+        Card(
+            "Tokens per verify step",
+            number(did["acceptance_length"]),
+            f"{number(did['draft_length'])} drafts · × {number(did['speedup_over_plain'])} over "
+            "plain steps",
+            "Mean tokens of a sequence in a step with drafts, the target's own included; drafts "
+            "per step; and how much quicker tokens came than plain decode steps of the same "
+            "batches would have made them. All tokens of a step are visible at once: gaps between "
+            f"such bursts have a median of {seconds(summary['icl_s']['p50'])}.",
+        )
+    ]
 
 
 def _latency_cards(summary: dict[str, Any]) -> list[Card]:

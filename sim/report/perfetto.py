@@ -22,6 +22,7 @@ from sim.errors import ScenarioError
 from sim.measure.fleet import Fleet
 from sim.measure.ledger import Ledger
 from sim.measure.stays import HANDED_OFF, Stays
+from sim.measure.step_rows import step_rows
 from sim.measure.utilisation import CAUSES, LinkUse
 from sim.record.log import Columns
 from sim.record.run_folder import RunFolder
@@ -37,7 +38,8 @@ BUSIEST = 16
 
 STEP_COLUMNS = (
     "engine", "rank", "slot", "first_step", "n", "start_s", "end_s", "prefill_tokens", "prefills",
-    "decodes", "context_tokens", "used_blocks", "waiting", *CAUSES,
+    "decodes", "context_tokens", "used_blocks", "waiting", "draft_tokens", "accepted",
+    *CAUSES,
 )  # fmt: skip
 
 
@@ -64,7 +66,7 @@ def events(run: RunFolder) -> Iterator[Event]:
     """All events of a run, one after the other."""
     fleet = Fleet.read(run)
     yield from _names(fleet)
-    rows = run.columns("steps", *STEP_COLUMNS)
+    rows = step_rows(run, *STEP_COLUMNS)
     yield from _steps(fleet, rows)
     yield from _counters(fleet, rows)
     yield from _transfers(run)
@@ -123,6 +125,8 @@ def _steps(fleet: Fleet, rows: Columns) -> Iterator[Event]:
             "prefills": c["prefills"][i], "decodes": decodes,
             "context_tokens": c["context_tokens"][i],
         }  # fmt: skip
+        if c["draft_tokens"][i]:
+            args |= {"draft_tokens": c["draft_tokens"][i], "accepted": c["accepted"][i]}
         args |= {f"{cause[:-2]}_us": _us(c[cause][i]) for cause in CAUSES if c[cause][i]}
         yield {
             "ph": "X", "pid": e + 1, "tid": _track(fleet, e, c["rank"][i], c["slot"][i]),

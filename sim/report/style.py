@@ -26,6 +26,7 @@ PART_COLOURS = {
     "contention_s": "#b8504f",
     "decode_queue_s": "#d9c9e0",
     "decode_s": "#7a6aa6",
+    "draft_s": "#a99bd0",
     "stall_s": "#c47ba8",
     "recompute_s": "#5b3a3a",
 }

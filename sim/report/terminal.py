@@ -37,7 +37,8 @@ def _latencies(summary: dict[str, Any]) -> Table:
     table.add_column("")
     for name in QUANTILES:
         table.add_column(name, justify="right")
-    for key, name in LATENCIES:
+    more = (("icl_s", "ICL"),) if "icl_s" in summary else ()
+    for key, name in (*LATENCIES[:2], *more, *LATENCIES[2:]):
         table.add_row(name, *(seconds(summary[key][q]) for q in QUANTILES))
     return table
 
@@ -63,6 +64,13 @@ def _rates(summary: dict[str, Any]) -> Table:
         rows.append(("goodput", f"{rate} requests/s", f"{percent(slo)} meet the SLO"))
     if counts.get("cancelled"):
         rows.append(("cancelled", number(counts["cancelled"]), "given up by their clients"))
+    did = summary.get("speculation")
+    if did is not None and did["drafts"]:
+        rows.append((
+            "speculation", f"{number(did['acceptance_length'])} tokens a step",
+            f"{number(did['draft_length'])} drafts, × {number(did['speedup_over_plain'])} over "
+            "plain decode steps",
+        ))  # fmt: skip
     if summary["preemptions"]:
         rows.append(("preemptions", number(summary["preemptions"]), ""))
     for row in rows:

@@ -13,6 +13,7 @@ from itertools import islice
 from simpy.events import Event
 
 from sim.clock import Clock
+from sim.engine.engine import Engine
 from sim.errors import BrokenInvariant
 from sim.rl.books import (
     GENERATION,
@@ -95,12 +96,14 @@ class Loop:
 
     # ---- prompts and groups
 
-    def submit(self, prompts: int, each: int | None = None) -> list[Group]:
+    def submit(
+        self, prompts: int, each: int | None = None, engine: Engine | None = None
+    ) -> list[Group]:
         """Begin so many prompts under the present version, with as many samples as are trained on,
-        or `each`."""
+        or `each`, for all engines or one."""
         self.submitted += prompts
         self.open_groups += prompts
-        groups = self.rollouts.submit(prompts, each)
+        groups = self.rollouts.submit(prompts, each, engine)
         self.live.update(dict.fromkeys(groups))
         return groups
 
@@ -188,13 +191,13 @@ class Loop:
             wake, self._wanted, self._wake = self._wake, None, None
             wake.succeed()
 
-    def wait_for(self, groups: int, *, in_order: bool = False) -> Steps:
+    def wait_for(self, groups: int, *, in_order: bool = False, replace: bool = True) -> Steps:
         """The trainer waits until so many groups are ready, or (`in_order`) those submitted first;
-        prompts that were dropped are replaced where nothing else would come."""
+        prompts that were dropped are replaced (`replace`) where nothing else would come."""
 
         def enough() -> bool:
             missing = groups - len(self.ready) - self.open_groups
-            if missing > 0 and not self.gave_up:
+            if missing > 0 and replace and not self.gave_up:
                 self.submit(missing)
             if len(self.ready) < groups:
                 return False
@@ -248,6 +251,15 @@ class Loop:
         books.switch(SYNC, None)
         books.sync_bytes += updates.plan.nbytes
         books.spend(SYNCING if self.to_training is None else RESHARD)
+
+    def publish(self) -> Steps:
+        """The newest weights to the relays; engines take them one by one (`Updates.pull`)."""
+        books = self.books
+        books.switch(SYNC, SYNCING)
+        yield from self.updates.publish(self.version, keep_kv=True, pulled=False)
+        books.switch(SYNC, None)
+        books.sync_bytes += self.updates.plan.nbytes
+        books.spend(SYNCING)
 
     def close_step(self, groups: Sequence[Group]) -> None:
         """A step is over, weight sync included."""

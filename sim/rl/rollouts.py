@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from sim.engine.engine import Engine
 from sim.engine.sequence import Sequence
 from sim.errors import BrokenInvariant
 from sim.rl.environments import RunningEnvironment, Turn
@@ -32,14 +33,17 @@ class Rollouts:
     reward: RunningReward = field(init=False)
     on_scored: Callable[[Group], None] = field(init=False)
     """Told when every sample of a group has a reward or has been given up."""
-    on_generated: Callable[[Sample], None] = field(default=lambda sample: None)
-    """Told when a sample has its last token, before it is scored: it may be given up."""
+    on_left: Callable[[Sample], None] = field(default=lambda sample: None)
+    """Told when a sample is not generated any more: it has its last token, and may still be given
+    up, or it was."""
     on_activity: Callable[[], None] = field(init=False)
     """Told when generation or scoring begins or ends altogether."""
     look_again: Callable[[], None] = field(init=False)
     """Asks the cluster to look for requests."""
     cancel: Callable[[int], None] = field(init=False)
     """Asks the cluster to end a request; it is told as an event."""
+    move: Callable[[int, Engine], None] = field(init=False)
+    """Asks the cluster to go on with a request in another engine."""
     now: Callable[[], float] = field(init=False)
     version: int = 0
     """Of the policy that the engines have."""
@@ -87,9 +91,12 @@ class Rollouts:
             ids = self.prompts.session_ids(sample, prompt + turn.response_tokens)
         else:
             ids = self.prompts.block_ids(sample.group.prompt, sample.prompt_tokens)
-        return Request(
-            number, self.now(), prompt, turn.response_tokens, ids, self.prompts.block_tokens
-        )
+        block, answer = self.prompts.block_tokens, turn.response_tokens
+        return Request(number, self.now(), prompt, answer, ids, block, engine=sample.engine)
+
+    def sample_of(self, request: int) -> Sample:
+        """The sample that a request in the cluster is for."""
+        return self._asked[request]
 
     def on_event(self, what: Happening, request: Request, now_s: float) -> None:
         """A turn has ended; or the cluster refused or lost it, and the sample is given up."""
@@ -116,17 +123,20 @@ class Rollouts:
 
     # ---- the life of a sample
 
-    def submit(self, groups: int, each: int | None = None) -> list[Group]:
-        """The next so many prompts, a group of samples each: those trained on, or `each`."""
+    def submit(
+        self, groups: int, each: int | None = None, engine: Engine | None = None
+    ) -> list[Group]:
+        """The next so many prompts, a group of samples each (as many as are trained on, or
+        `each`), for all engines or one."""
         numbers = np.arange(self._next_prompt, self._next_prompt + groups)
         self._next_prompt += groups
         prompts = self.prompts.prompt_lengths(numbers).tolist()
         answers = self.prompts.response_lengths(numbers, each).tolist()
-        now = self.now()
+        now, version = self.now(), self.version if engine is None else engine.version
         made = []
         for number, prompt, lengths in zip(numbers.tolist(), prompts, answers, strict=True):
-            group = Group(number, now, self.version)
-            self._fill(group, prompt, lengths)
+            group = Group(number, now, version)
+            self._fill(group, prompt, lengths, engine=None if engine is None else engine.number)
             made.append(group)
         self._opened()
         return made
@@ -142,11 +152,17 @@ class Rollouts:
         return again
 
     def _fill(
-        self, group: Group, prompt: int, lengths: list[int], places: list[int] | None = None
+        self,
+        group: Group,
+        prompt: int,
+        lengths: list[int],
+        places: list[int] | None = None,
+        engine: int | None = None,
     ) -> None:
         for i, tokens in enumerate(lengths):
             place = i if places is None else places[i]
             sample = Sample(self.begun, group, place, prompt, tokens, group.submitted_s)
+            sample.engine = engine
             self.begun += 1
             group.samples.append(sample)
             self._soon.append((sample, self.environment.begin(sample)))
@@ -171,7 +187,7 @@ class Rollouts:
                 f"{sample.response_tokens} tokens at {now_s} s"
             )
         self.generating -= 1
-        self.on_generated(sample)
+        self.on_left(sample)
         if sample.state != IN_FLIGHT:
             self.on_activity()
             return
@@ -208,6 +224,7 @@ class Rollouts:
         """A sample that is being generated ends without a result."""
         self.generating -= 1
         sample.state = ABORTED
+        self.on_left(sample)
         self._one_less(sample.group)
         self.on_activity()
 

@@ -28,6 +28,8 @@ class Sample:
     submitted_s: float
     request: int = NONE
     """Its present request, or the last one."""
+    engine: int | None = None
+    """The engine that is to make it; None = the router's choice."""
     turns: int = 0
     generated: int = 0
     """Tokens of the turns that have ended."""

@@ -136,4 +136,4 @@ class RlSettings:
                 f"trainer.gpu {self.trainer.gpu} has no effect with placement: colocated; leave it "
                 "out, or write placement: apart"
             )
-        self.cadence.check(self.trainer.placement == "colocated")
+        self.cadence.check(self.trainer.placement == "colocated", self.weight_sync.pull)

@@ -91,6 +91,8 @@ class Updates:
     plan: Move
     loaded: Callable[[int], None]
     """Told when all engines have a version."""
+    available: int = 0
+    """Version that the relays have."""
     _loading: Event | None = None
     """Ends when every engine has taken what was published last."""
 
@@ -109,26 +111,31 @@ class Updates:
         for engine in self.engines:
             engine.levers.resume()
 
-    def publish(self, version: int, *, keep_kv: bool) -> Steps:
-        """Until the trainer has sent what it sends; the rest goes on behind its back. It waits
-        first for engines that have not yet taken the version before."""
+    def publish(self, version: int, *, keep_kv: bool, pulled: bool = True) -> Steps:
+        """Until the trainer has sent what it sends; the rest goes on behind its back, engines'
+        pulling included (where `pulled`). It waits first for the version before."""
         if self._loading is not None:
             yield self._loading
         plan, clock = self.plan, self.mover.clock
         yield from self.mover.wait(plan.before_s)
         yield from self.mover.send(plan, plan.rounds[: plan.sending_rounds])
         self._loading = clock.event()
-        clock.process(self._spread(version, keep_kv, self._loading))
+        clock.process(self._spread(version, keep_kv, pulled, self._loading))
 
-    def _spread(self, version: int, keep_kv: bool, done: Event) -> Steps:
+    def _spread(self, version: int, keep_kv: bool, pulled: bool, done: Event) -> Steps:
         plan, clock = self.plan, self.mover.clock
         yield from self.mover.send(plan, plan.rounds[plan.sending_rounds :])
-        yield clock.all_of([clock.process(self._pull(e, version, keep_kv)) for e in self.engines])
-        self.loaded(version)
+        self.available = version
+        if pulled:
+            pulls = [clock.process(self.pull(e, keep_kv=keep_kv)) for e in self.engines]
+            yield clock.all_of(pulls)
+            self.loaded(version)
         self._loading = None
         done.succeed()
 
-    def _pull(self, engine: Engine, version: int, keep_kv: bool) -> Steps:
+    def pull(self, engine: Engine, *, keep_kv: bool) -> Steps:
+        """One engine takes what its relay has."""
+        version = self.available
         yield from self.mover.quiet([engine])
         yield from self.mover.wait(self.plan.pull_s + self.plan.after_s)
         _take(engine, version, keep_kv)
@@ -136,6 +143,7 @@ class Updates:
 
 
 def _take(engine: Engine, version: int, keep_kv: bool) -> None:
-    """A quiet engine has other weights from now on."""
+    """A quiet engine has other weights from now on; what drafts for it was made for version 0."""
     engine.levers.set_version(version)
+    engine.levers.set_draft_lag(version)
     engine.levers.flush(keep_kv=keep_kv)

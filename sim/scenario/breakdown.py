@@ -8,7 +8,9 @@ with a kink are priced step by step.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -16,8 +18,11 @@ from numpy.typing import NDArray
 
 from sim.perf.epochs import Epochs
 from sim.perf.price_list import Shapes
+from sim.perf.speculation.price import SpeculativeTimer
 from sim.record.log import Columns
-from sim.record.tables import STEPS
+from sim.record.tables import SPECULATIVE_STEPS, STEPS
+from sim.scenario.drafting import Journal
+from sim.scenario.verified_causes import Drafted
 
 STEPS_AT_ONCE = 1 << 17
 """Single steps that are priced in one piece: bounds the memory."""
@@ -59,18 +64,22 @@ class Breakdown:
     """Rows may be priced from a few of their steps."""
     _epochs: list[Epochs] = field(default_factory=list)
     _ranks: list[int] = field(default_factory=list)
+    _journals: list[Journal] = field(default_factory=list)
 
-    def add(self, engine: int, epochs: Epochs, ranks: int) -> None:
-        """Engines are added in the order of their numbers."""
+    def add(self, engine: int, epochs: Epochs, ranks: int, journal: Journal = ()) -> None:
+        """Engines are added in the order of their numbers; those that speculate with the journal of
+        their verify steps."""
         if engine != len(self._epochs):
             raise ValueError(f"engine {engine} is added out of order")
         self._epochs.append(epochs)
         self._ranks.append(ranks)
+        self._journals.append(journal)
 
     def __call__(self, rows: Columns) -> Columns:
         """The derived columns for a group of rows."""
-        names = [c.name for c in STEPS.derived]
-        out = {name: np.zeros(len(rows["engine"])) for name in names}
+        speculate = any(self._journals)
+        derived = (SPECULATIVE_STEPS if speculate else STEPS).derived
+        out = {c.name: np.zeros(len(rows["engine"])) for c in derived}
         engines = rows["engine"].astype(np.int64)
         kinds: dict[int, list[int]] = {}
         for engine in np.unique(engines):
@@ -79,18 +88,19 @@ class Breakdown:
             kinds.setdefault(key, []).append(int(engine))
         for same in kinds.values():
             at = np.flatnonzero(np.isin(engines, same))
-            causes = self._price(rows, at, same[0])
-            for name in names:
-                out[name][at] = causes[name]
+            for name, values in self._price(rows, at, same[0]).items():
+                out[name][at] = values
         return out
 
     def _price(self, rows: Columns, at: NDArray[np.int64], engine: int) -> Columns:
         ranks = self._ranks[engine]
         table = at.reshape(-1, ranks)
-        names = (*_SHAPE, "below_1", "below_2", "first_step")
+        names = (*_SHAPE, "below_1", "below_2", "first_step", "engine", "slot")
         shapes = {k: rows[k][table].astype(np.int64) for k in names}
         n = rows["n"][table[:, 0]].astype(np.int64)
         epochs = self._epochs[engine]
+        if isinstance(epochs.timer, SpeculativeTimer):
+            return _flat(_in_pieces(shapes, n, partial(self._verified, epochs, epochs.timer)))
         if not self.from_samples or epochs.timer.epoch_steps:
             return _flat(_sum_steps(epochs, shapes, n))
         causes, exact = _sum_samples(epochs, shapes, n)
@@ -100,6 +110,22 @@ class Breakdown:
             for name, seconds in stepped.items():
                 causes[name][rest] = seconds
         return _flat(causes)
+
+    def _verified(
+        self, epochs: Epochs, timer: SpeculativeTimer, runs: Shapes, n: NDArray[np.int64]
+    ) -> Causes:
+        """Of runs of verify steps, whose contexts grow as their journal says."""
+        starts = np.cumsum(n) - n
+        which = np.repeat(np.arange(len(n)), n)
+        ahead = np.arange(len(which)) - starts[which]
+        steps = {k: runs[k][which] for k in _SHAPE}
+        place = {k: runs[k][which, 0] for k in ("engine", "slot")}
+        at = runs["first_step"][which][:, 0] + ahead
+        drafted = Drafted(steps, place | {"step": at, "ahead": ahead})
+        drafted.follow(self._journals)
+        priced = drafted.causes(epochs, timer)
+        sums = {k: np.add.reduceat(v, starts, axis=0) for k, v in priced.items()}
+        return sums | {"draft_tokens": drafted.lengths(starts)}
 
 
 def _sum_samples(
@@ -121,16 +147,26 @@ def _sum_samples(
     return sums, exact
 
 
+def _in_pieces(
+    runs: Shapes, n: NDArray[np.int64], sums: Callable[[Shapes, NDArray[np.int64]], Causes]
+) -> Causes:
+    """`sums` of runs, a bounded number of steps at a time."""
+    parts = [
+        sums({k: v[low:high] for k, v in runs.items()}, n[low:high]) for low, high in _pieces(n)
+    ]
+    return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
+
+
 def _sum_steps(epochs: Epochs, runs: Shapes, n: NDArray[np.int64]) -> Causes:
     """Seconds of every run, step by step."""
-    parts = []
-    for low, high in _pieces(n):
-        part, count = {k: v[low:high] for k, v in runs.items()}, n[low:high]
+
+    def sums(part: Shapes, count: NDArray[np.int64]) -> Causes:
         starts = np.cumsum(count) - count
         which = np.repeat(np.arange(len(count)), count)
         causes = _price_steps(epochs, part, which, np.arange(len(which)) - starts[which])
-        parts.append({k: np.add.reduceat(v, starts, axis=0) for k, v in causes.items()})
-    return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
+        return {k: np.add.reduceat(v, starts, axis=0) for k, v in causes.items()}
+
+    return _in_pieces(runs, n, sums)
 
 
 def _price_steps(

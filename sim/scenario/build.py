@@ -14,7 +14,6 @@ from sim.cluster.pool import Pool
 from sim.cluster.services import ClusterServices
 from sim.cluster.view import View
 from sim.engine.engine import Engine
-from sim.engine.lane import Lane
 from sim.engine.limits import RankLimits
 from sim.engine.pacer import Pacer
 from sim.engine.ports import Gauges, Services
@@ -24,13 +23,13 @@ from sim.kvcache.cache import KvCache
 from sim.network.fabric import Fabric
 from sim.network.topology import Topology
 from sim.perf.epochs import Epochs
-from sim.perf.step_timer import TableTimer
 from sim.record.log import Log
 from sim.rl.build import LoopServices, build_loop
 from sim.rl.loop import Loop
 from sim.rl.rollouts import Rollouts
 from sim.rng import Draws
 from sim.scenario.breakdown import Breakdown
+from sim.scenario.drafting import Compiled, Lanes
 from sim.scenario.planning import Plan, PoolPlan, open_workload
 from sim.workload.request import Source
 
@@ -54,7 +53,9 @@ def build(plan: Plan, folder: Path | None, source: Source | None = None) -> Buil
     plan's own when left out."""
     s = plan.scenario.settings
     clock, breakdown = Clock(), Breakdown(from_samples=s.record.clock == "runs")
-    log = Log(folder, {"steps": breakdown}, record=s.record, rl=plan.loop is not None)
+    speculation = any(p.drafting is not None for p in plan.pools)
+    rl = plan.loop is not None
+    log = Log(folder, {"steps": breakdown}, record=s.record, rl=rl, speculation=speculation)
     source = source or open_workload(plan)
     sampler = Sampler()
     pools, views = _pools(plan, Services(clock, log, sampler), breakdown)
@@ -110,17 +111,15 @@ def _pools(
     views, pools, first, number = {"*": everyone}, [], 0, 0
     for p in plan.pools:
         view, ranks = View(load[first : first + seats[p.name]]), p.spread.ranks
-        timers: dict[int, TableTimer] = {}
+        compiled, seed = Compiled(p), plan.scenario.settings.seed
+        lanes = Lanes(p, seed)
         engines = []
-        for i, task in enumerate(p.tasks):
-            timer = timers.get(id(task)) or p.settings.timer.compile(task)
-            timers[id(task)] = timer
-            epochs = Epochs(timer, Draws(plan.scenario.settings.seed, "expert_load"), number)
-            breakdown.add(number, epochs, ranks)
+        for i in range(len(p.tasks)):
+            epochs = Epochs(compiled.timer(i), Draws(seed, "expert_load"), number)
             gauges = Gauges(memoryview(view.load[i :: len(p.devices)].data))
-            engines.append(
-                _engine(number, p, services, epochs, gauges, plan.scenario.settings.leap)
-            )
+            engine = _engine(number, p, services, epochs, gauges, lanes, plan)
+            breakdown.add(number, epochs, ranks, lanes.journal(engine))
+            engines.append(engine)
             number += 1
         first += seats[p.name]
         view.seat_engines(engines)
@@ -133,7 +132,13 @@ def _pools(
 
 
 def _engine(
-    number: int, p: PoolPlan, services: Services, epochs: Epochs, gauges: Gauges, leap: bool
+    number: int,
+    p: PoolPlan,
+    services: Services,
+    epochs: Epochs,
+    gauges: Gauges,
+    lanes: Lanes,
+    plan: Plan,
 ) -> Engine:
     settings = p.settings.engine
     limits = RankLimits(
@@ -142,8 +147,9 @@ def _engine(
         context_tokens=p.context_tokens,
         block_tokens=settings.block_size,
         prefix_caching=p.caches_prefixes,
+        lookahead_tokens=0 if p.drafting is None else p.drafting.most.tokens - 1,
     )
-    slots, timer = p.spread.stages, epochs.timer
+    timer = epochs.timer
     ranks = [
         Rank(
             index,
@@ -152,11 +158,12 @@ def _engine(
             cache=KvCache(p.memory.units, settings.eviction.start()),
             line=settings.order.start(),
             preemption=settings.preemption,
-            lanes=[Lane(settings.block_size, p.memory.groups, timer.caps) for _ in range(slots)],
+            lanes=lanes.of_rank(timer.caps),
         )
         for index in range(p.spread.ranks)
     ]
-    return Engine(
+    leap = plan.scenario.settings.leap
+    engine = Engine(
         number,
         services=services,
         pacer=Pacer(timer, leap, epochs if timer.epoch_steps else None),
@@ -164,3 +171,5 @@ def _engine(
         batcher=settings.batcher,
         gauges=gauges,
     )
+    lanes.adapt(engine, timer)
+    return engine

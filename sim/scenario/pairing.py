@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from sim.cluster.deployments.aggregated import Aggregated
 from sim.cluster.deployments.disaggregated import Disaggregated
 from sim.engine.orders.fcfs import Fcfs
 from sim.errors import ScenarioError
 from sim.plugins import name_of
+from sim.rl.cadences.repacking import Repacking
 from sim.scenario.settings import Settings
 
 
@@ -29,6 +31,11 @@ def check_pairing(s: Settings) -> None:
     """Room that is promised in order of arrival must be used in that order, or both pools fill up
     with those who wait for each other."""
     d = s.deployment
+    if s.rl is not None and isinstance(s.rl.cadence, Repacking) and not isinstance(d, Aggregated):
+        raise ScenarioError(
+            "rl.cadence: repacking gives prompts to engines and moves samples between them, and "
+            f"deployment {name_of(d)} hands them from pool to pool; write deployment: aggregated"
+        )
     if isinstance(d, Disaggregated) and d.pair_at == "arrival":
         order = s.pools[d.prefill].engine.order
         if not isinstance(order, Fcfs):

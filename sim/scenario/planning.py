@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sim.catalog.gpu import Gpu, load_gpu
 from sim.catalog.model import Model, MoeFfn, load_model
+from sim.cluster.deployments.disaggregated import Disaggregated
+from sim.engine.speculations.fixed import Fixed
 from sim.errors import ScenarioError
 from sim.kvcache.evictions.lru import Lru
 from sim.network.topology import Topology, load_topology
@@ -27,7 +29,18 @@ from sim.scenario.placing import Devices, place, wires
 from sim.scenario.scenario import Scenario
 from sim.scenario.scorers import place_scorers, pool_of
 from sim.scenario.settings import PoolSettings, Settings
+from sim.scenario.speculating import (
+    DraftPlan,
+    apart_spread,
+    draft_params,
+    drafts,
+    memory_with,
+    plan_draft,
+)
 from sim.workload.request import Source
+
+DRAFT = "'s draft"
+"""Behind the name of a pool: the GPUs of its draft alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +58,18 @@ class PoolPlan:
     devices: tuple[Devices, ...]
     tasks: tuple[PriceTask, ...]
     """What the timer prices, by engine; engines that lie alike share one."""
+    drafting: DraftPlan | None = None
+    """Who drafts; None = nobody."""
+
+    def draft_devices(self, engine: int) -> Devices:
+        """GPUs of an engine's draft alone."""
+        apart = () if self.drafting is None else self.drafting.devices
+        return apart[engine] if apart else ()
+
+    @property
+    def engine_gpus(self) -> int:
+        """GPUs of one engine, its draft's own included."""
+        return self.spread.devices + (0 if self.drafting is None else self.drafting.gpus)
 
     @property
     def caches_prefixes(self) -> bool:
@@ -66,7 +91,7 @@ class Plan:
     @property
     def gpus(self) -> int:
         """GPUs of the deployment, those of a trainer of its own among them."""
-        serving = sum(len(p.devices) * p.spread.devices for p in self.pools)
+        serving = sum(len(p.devices) * p.engine_gpus for p in self.pools)
         return serving + (self.loop.gpus if self.loop else 0)
 
     def assumptions(self) -> list[dict[str, str]]:
@@ -75,6 +100,8 @@ class Plan:
         for pool in self.pools:
             rows += pool.settings.timer.assumptions(pool.tasks[0])
             rows += pool.settings.overlap.assumptions(pool.tasks[0])
+            if pool.drafting is not None:
+                rows += pool.drafting.assumptions(pool.settings)
             guesses = pool.gpu.assumptions.items()
             rows += [{"what": f"{pool.gpu.name} {k}", "value": "", "source": v} for k, v in guesses]
             if pool.settings.engine.enable_prefix_caching and not pool.caches_prefixes:
@@ -102,18 +129,24 @@ def plan(scenario: Scenario) -> Plan:
     _check_model(model)
     check_pools(s)
     check_pairing(s)
+    _check_drafting(s)
     spreads = {}
     for name, pool in s.pools.items():
         with _in(f"pools.{name}"):
             spreads[name] = pool.layout.plan(model)
     gpus = {n: _gpu(f"pools.{n}", pool.gpu, topology) for n, pool in s.pools.items()}
     wanted = {n: (p.engines, spreads[n], gpus[n].name) for n, p in s.pools.items()}
+    for name, pool in s.pools.items():
+        with _in(f"pools.{name}"):
+            apart = apart_spread(pool, model)
+        if apart is not None:
+            wanted[f"{name}{DRAFT}"] = (pool.engines, apart, gpus[name].name)
     devices = place(topology, s.placement, wanted)
     pools = []
     for name, pool in s.pools.items():
         with _in(f"pools.{name}"):
-            args = (model, gpus[name], spreads[name], devices[name], topology)
-            pools.append(_pool_plan(name, pool, *args))
+            places = (devices[name], devices.get(f"{name}{DRAFT}", ()))
+            pools.append(_pool_plan(name, pool, model, gpus[name], spreads[name], places, topology))
     _check_formats(s, tuple(pools))
     loop = None if s.rl is None else _loop(s, s.rl, topology, tuple(pools), scenario.base)
     return Plan(scenario, topology, tuple(pools), loop)
@@ -142,6 +175,7 @@ def _loop(
             utilization=p.settings.engine.gpu_memory_utilization,
             block_tokens=p.settings.engine.block_size if p.caches_prefixes else 0,
             longest_tokens=longest_sequence(p),
+            draft_params=draft_params(p.settings, model, p.formats),
         )
         for p in pools
     )
@@ -157,17 +191,19 @@ def _scorers(
         model, gpu = load_model(_path(asked.model, base)), _gpu(where, asked.gpu, topology)
         spread = asked.layout.plan(model)
         devices = place_scorers(asked, spread, gpu, topology, s.placement, used)
-        made = _pool_plan(where, pool_of(asked), model, gpu, spread, devices, topology)
+        made = _pool_plan(where, pool_of(asked), model, gpu, spread, (devices, ()), topology)
     kept = int(made.memory.kv_bytes / made.memory.kv_bytes_per_token)
     return Scorers(made.tasks, asked.timer, devices, longest_sequence(made), kept)
 
 
 def longest_sequence(pool: PoolPlan) -> int:
-    """Most tokens of a sequence that has a rank's KV pool to itself, up to the context."""
+    """Most tokens of a sequence that has a rank's KV pool to itself, up to the context; with room
+    for its drafts."""
     block, memory = pool.settings.engine.block_size, pool.memory
+    ahead = 0 if pool.drafting is None else pool.drafting.most.tokens - 1
 
     def fits(blocks: int) -> bool:
-        tokens = blocks * block
+        tokens = min(blocks * block + ahead, max(pool.context_tokens, blocks * block))
         kept = (min(tokens, g.cap_tokens or tokens) * g.units for g in memory.groups)
         return sum(-(-k // block) for k in kept) <= memory.units
 
@@ -223,6 +259,16 @@ def _check_model(model: Model) -> None:
         )
 
 
+def _check_drafting(s: Settings) -> None:
+    """Drafts are of those who decode."""
+    d = s.deployment
+    if isinstance(d, Disaggregated) and drafts(s.pools[d.prefill]):
+        raise ScenarioError(
+            f"pools.{d.prefill}.speculation: {name_of(s.pools[d.prefill].speculation)} has no "
+            f"effect where prompts alone are computed; write it under pools.{d.decode}"
+        )
+
+
 def _check_formats(s: Settings, pools: tuple[PoolPlan, ...]) -> None:
     sizes = {p.settings.engine.block_size for p in pools}
     if s.deployment.pools() is not None and len(sizes) > 1:
@@ -251,6 +297,11 @@ def _check_effect(pool: PoolSettings, model: Model) -> None:
         raise ScenarioError(
             f"precision.experts: {pool.precision.experts} has no effect, {model.name} has no "
             "experts; leave it out"
+        )
+    if not drafts(pool) and pool.draft_length != Fixed():
+        raise ScenarioError(
+            f"draft_length: {name_of(pool.draft_length)} has no effect without speculation; "
+            "leave it out, or say who drafts"
         )
     if not pool.engine.enable_prefix_caching and pool.engine.eviction != Lru():
         raise ScenarioError(
@@ -283,10 +334,10 @@ def _pool_plan(
     model: Model,
     gpu: Gpu,
     spread: Spread,
-    devices: tuple[Devices, ...],
+    places: tuple[tuple[Devices, ...], tuple[Devices, ...]],
     topology: Topology,
 ) -> PoolPlan:
-    engine, formats = pool.engine, pool.precision.formats(model)
+    engine, formats, (devices, _) = pool.engine, pool.precision.formats(model), places
     _check_effect(pool, model)
     context = engine.max_model_len or model.max_context_tokens
     if context > model.max_context_tokens:
@@ -325,4 +376,9 @@ def _pool_plan(
                 overlap=pool.overlap,
             )
         tasks.append(shapes[shape])
-    return PoolPlan(name, pool, model, gpu, spread, formats, memory, context, devices, tuple(tasks))
+    made = PoolPlan(name, pool, model, gpu, spread, formats, memory, context, devices, tuple(tasks))
+    if not drafts(pool):
+        return made
+    drafting = plan_draft(pool, model, gpu, spread, made.tasks, places, topology)
+    memory = memory_with(drafting.draft, memory, pool, made.tasks[0])
+    return replace(made, memory=memory, drafting=drafting)

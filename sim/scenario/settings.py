@@ -14,8 +14,12 @@ from sim.cluster.frontend import Frontend
 from sim.cluster.placements import Placement
 from sim.cluster.placements.packed import Packed
 from sim.engine.settings import EngineSettings
+from sim.engine.speculations import DraftLength
+from sim.engine.speculations.fixed import Fixed
 from sim.network.fabric import FabricPolicy
 from sim.network.fabrics.flows import Flows
+from sim.perf.drafts import DraftSetting
+from sim.perf.drafts.none import NoDraft
 from sim.perf.layouts import Layout
 from sim.perf.layouts.single import Single
 from sim.perf.overlaps import Overlap
@@ -71,6 +75,10 @@ class PoolSettings:
     """How work overlaps inside a step."""
     engine: EngineSettings = EngineSettings()
     """Limits and policies of every engine."""
+    speculation: DraftSetting = NoDraft()
+    """Who drafts tokens ahead of decoding; nobody when left out."""
+    draft_length: Annotated[DraftLength, policy("sim.engine.speculations")] = Fixed()
+    """How many tokens are drafted ahead: the draft's own `draft_tokens`, or fewer."""
 
 
 @settings

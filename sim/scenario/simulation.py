@@ -20,6 +20,7 @@ from sim import plugins
 from sim.errors import BrokenInvariant
 from sim.record.run_folder import RunFolder
 from sim.scenario.build import Built, build
+from sim.scenario.bursts import write_bursts
 from sim.scenario.planning import Plan
 from sim.workload.describe import describe
 from sim.workload.request import Source
@@ -168,6 +169,8 @@ def _close(built: Built, exhausted: bool) -> None:
     cluster.close()
     built.fabric.settle(float(built.clock.now))
     _write_clocks(built)
+    if built.log.keeps_steps:
+        write_bursts(built)
     built.log.close()
 
 
@@ -234,10 +237,11 @@ def _engines(built: Built) -> list[dict[str, Any]]:
                     "pool": pool.name,
                     "role": pool.name,
                     "gpu": pool.gpu.name,
-                    "gpus": pool.spread.devices,
-                    "devices": list(pool.devices[i]),
+                    "gpus": plan.engine_gpus,
+                    "devices": [*pool.devices[i], *plan.draft_devices(i)],
                     "layout": pool.spread.text,
                     "ranks": pool.spread.ranks,
+                    "speculation": plugins.name_of(plan.settings.speculation),
                     "slots": len(engine.tracks()),
                     "passes": pool.spread.stages,
                     "kv_blocks": pool.memory.units,

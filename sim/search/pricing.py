@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,7 +17,26 @@ AnyTimer = TableTimer | SpeculativeTimer
 """What prices whole passes."""
 
 
-def decode_shapes(timer: AnyTimer, batch: Numbers, context: Array, ranks: int = 1) -> Shapes:
+@dataclass(frozen=True, slots=True)
+class SpeculativeStage:
+    """One pipeline stage of steps that are drafted for."""
+
+    timer: SpeculativeTimer
+    index: int
+
+    @property
+    def caps(self) -> tuple[int, ...]:
+        """Of the whole."""
+        return self.timer.caps
+
+    def seconds(self, s: Shapes) -> Array:
+        """(steps,) seconds in the stage."""
+        return self.timer.stage_seconds(s)[self.index]
+
+
+def decode_shapes(
+    timer: AnyTimer | SpeculativeStage, batch: Numbers, context: Array, ranks: int = 1
+) -> Shapes:
     """Steps in which each of `ranks` ranks decodes `batch` sequences of `context` tokens each."""
     n = np.broadcast_to(np.asarray(batch, dtype=np.int64)[:, None], (len(batch), ranks))
     none = np.zeros_like(n)
@@ -30,6 +51,8 @@ def decode_shapes(timer: AnyTimer, batch: Numbers, context: Array, ranks: int = 
     )
 
 
-def decode_seconds(timer: AnyTimer, batch: Numbers, context: Array, ranks: int = 1) -> Array:
+def decode_seconds(
+    timer: AnyTimer | SpeculativeStage, batch: Numbers, context: Array, ranks: int = 1
+) -> Array:
     """Seconds of each such step, shaped as `batch`. In a pipeline: of a pass through all stages."""
     return timer.seconds(decode_shapes(timer, batch, context, ranks))

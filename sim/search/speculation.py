@@ -15,18 +15,17 @@ from typing import Any
 import numpy as np
 
 from sim.decoding import decode
-from sim.errors import ScenarioError
 from sim.perf.drafts import Draft, Speculating
-from sim.perf.memory import fit
 from sim.perf.price_list import Shapes
 from sim.perf.speculation.choice import Speculation, chosen
+from sim.perf.speculation.last_stage import one_stage
 from sim.perf.speculation.memory import with_draft
 from sim.perf.speculation.price import SpeculativeTimer
 from sim.perf.step_timer import TableTimer
 from sim.perf.task import PriceTask
 from sim.plugins import name_of
-from sim.scenario.placing import wires
 from sim.scenario.planning import PoolPlan
+from sim.scenario.speculating import own_task
 from sim.search.design import Design
 from sim.search.point import Point
 from sim.search.pricing import decode_shapes
@@ -51,7 +50,7 @@ class Speculated:
     draft_s: float
     """Of it, drafting on GPUs."""
     batch: int
-    """Sequences on a rank at which those are."""
+    """Sequences of a rank in a pass at which those are."""
     assumptions: tuple[dict[str, str], ...] = ()
     without: dict[str, float] | None = None
     """The same point without speculation."""
@@ -131,13 +130,14 @@ def drafted(point: Point, design: Design, pool: PoolPlan, draft: Draft, clients:
     task = _own_task(design, pool, draft)
     work = draft.drafting(pool.model, pool.formats)
     if not draft.apart:
-        spread = pool.spread if task is None else task.spread
+        spread = one_stage(pool.spread) if task is None else task.spread
         block = pool.settings.engine.block_size
         pool = replace(pool, memory=with_draft(pool.memory, work, spread, block))
     plain = design.timers[pool.name]
     shortest = draft.tree(1 if draft.draft_tokens == "auto" else draft.draft_tokens)
     first = room(pool, point.prompt_tokens, point.output_tokens, shortest.tokens - 1)
-    batch = min(clients, _places(pool, first, shortest.tokens))
+    running = min(clients, _places(pool, first, shortest.tokens))
+    batch = -(-running // pool.spread.stages)
     at = _at(point, pool, plain, batch)
     made = chosen(draft, pool.settings.timer, pool.tasks[0], plain, at, task)
     tree = made.timer.tree
@@ -178,30 +178,9 @@ def _host_rows(timer: SpeculativeTimer) -> list[dict[str, str]]:
 def _own_task(design: Design, pool: PoolPlan, draft: Draft) -> PriceTask | None:
     """What is priced for a draft that is spread in its own way; None where it lies as the
     target."""
-    work = draft.drafting(pool.model, pool.formats)
-    if draft.layout is None or work.model is None or work.formats is None:
-        return None
-    spread, topology = draft.layout.plan(work.model), design.plan.topology
-    if spread.stages > 1 or spread.ranks > 1:
-        raise ScenarioError(
-            f"speculation.draft_model.layout: {spread.text} has stages or ranks, and a draft is "
-            "one rank on one stage; write single or tensor with tp alone"
-        )
-    near = pool.devices[0]
+    topology, spread = design.plan.topology, pool.spread
+    last = (spread.stages - 1) * spread.stage_devices
+    near = pool.devices[0][last : last + spread.stage_devices]
     if draft.apart:
         near = tuple(d.index for d in topology.devices if d.gpu == pool.gpu.name)
-    if spread.devices > len(near):
-        raise ScenarioError(
-            f"speculation.draft_model.layout: {spread.text} needs {spread.devices} GPUs and there "
-            f"are {len(near)}; write a smaller tp, or apart: true and more nodes"
-        )
-    if draft.apart:
-        engine = pool.settings.engine
-        fit(
-            work.model, spread, pool.gpu, work.formats, block_tokens=engine.block_size,
-            max_tokens=engine.max_num_batched_tokens, max_sampled=engine.max_num_seqs,
-            utilization=engine.gpu_memory_utilization,
-        )  # fmt: skip
-    all_reduce = pool.settings.timer.all_reduce()
-    lines = wires(topology, spread, near[: spread.devices], all_reduce)
-    return replace(pool.tasks[0], model=work.model, spread=spread, wires=lines)
+    return own_task(draft, pool.settings, pool.tasks[0], topology, near)

@@ -31,9 +31,8 @@ from numpy.typing import NDArray
 from sim.errors import ScenarioError
 from sim.perf.price_list import Array, HostTables, Shapes
 from sim.perf.speculation.price import SpeculativeTimer
-from sim.perf.step_timer import TableTimer
 from sim.search.columns import columns, decoding, side_by_side, without_prompts
-from sim.search.pricing import AnyTimer
+from sim.search.pricing import AnyTimer, SpeculativeStage
 from sim.search.schedule import NOT_YET, Ints, Load, Rules, Schedule, play_passes
 from sim.search.sparse import at_all, handed_over, priced_passes
 
@@ -93,12 +92,12 @@ def _schedule(load: Load, rules: Rules, passes: int = 0) -> Schedule:
     return play_passes(load, rules, SETTLED + COUNTED, passes)
 
 
-def stages_of(timer: AnyTimer) -> list[TableTimer] | list[SpeculativeTimer]:
-    """A timer for each pipeline stage; the host adds to the first."""
-    if isinstance(timer, SpeculativeTimer):
-        return [timer]
+def stages_of(timer: AnyTimer) -> Sequence[AnyTimer | SpeculativeStage]:
+    """A timer for each pipeline stage; the host adds to the first, drafting to the last."""
     if timer.stages == 1:
         return [timer]
+    if isinstance(timer, SpeculativeTimer):
+        return [SpeculativeStage(timer, i) for i in range(timer.stages)]
     idle = HostTables.constant(0.0, len(timer.host.exposed) - 1)
     hosts = [timer.host, *(idle for _ in timer.tables[1:])]
     return [

@@ -24,6 +24,8 @@ class Request:
     """Tokens per prefix block; 0 where the trace has none."""
     max_tokens: int | None = None
     """What the client declared as the longest answer it takes; None if it did not say."""
+    engine: int | None = None
+    """Number of the engine that it must go to; None = the router's choice."""
 
 
 class Ask(Protocol):
@@ -42,6 +44,8 @@ class Ask(Protocol):
     def block_tokens(self) -> int: ...
     @property
     def max_tokens(self) -> int | None: ...
+    @property
+    def engine(self) -> int | None: ...
 
 
 class Happening(Enum):

@@ -58,6 +58,8 @@ class Case:
     decode_engine: dict[str, Any] | None = None
     decode_room: float = 2.0
     until_s: float | None = None
+    speculation: Any = None
+    draft_length: Any = "fixed"
 
     def tree(self, workload: dict[str, Any], leap: bool) -> dict[str, Any]:
         machine = MACHINES[self.machine]
@@ -69,6 +71,11 @@ class Case:
             "engine": self.engine,
             "engines": self.engines,
         }
+        drafts = (
+            {"speculation": self.speculation, "draft_length": self.draft_length}
+            if self.speculation
+            else {}
+        )
         changes: dict[str, Any] = {
             "model": machine["model"],
             "topology": {"name": machine["topology"], "nodes": 4},
@@ -76,11 +83,11 @@ class Case:
             "until_s": self.until_s,
         }
         if self.split is None:
-            changes["pools"] = {"serve": pool}
+            changes["pools"] = {"serve": pool | drafts}
             changes["deployment"] = {"aggregated": {"router": self.router}}
         else:
             decode = pool | {"engine": self.engine | (self.decode_engine or {})}
-            changes["pools"] = {"prefill": pool, "decode": decode}
+            changes["pools"] = {"prefill": pool, "decode": decode | drafts}
             changes["deployment"] = {"disaggregated": {"router": self.router} | self.split}
         return serving(workload, **changes)
 
@@ -190,4 +197,52 @@ def split_cases(
         },
         decode_engine={"max_num_seqs": seqs, "max_num_batched_tokens": seqs + 20},
         decode_room=draw(st.sampled_from([1.0, 1.3, 2.0, 5.0])),
+    )
+
+
+def _laws() -> st.SearchStrategy[Any]:
+    rates = st.sampled_from([0.0, 0.3, 0.75, 0.95, 1.0])
+    return st.one_of(
+        st.builds(lambda rate: {"iid": rate}, rates),
+        st.builds(lambda a, b: {"by_position": [a, b]}, rates, rates),
+    )
+
+
+LENGTHS: tuple[Any, ...] = (
+    "fixed", "fixed", {"by_batch": {"lengths": {1: 3, 2: 1}}}, {"by_batch": {"lengths": {3: 2}}},
+    {"by_acceptance": {"every": 2}}, {"by_acceptance": {"every": 1, "off_above": 2}}, "quickest",
+)  # fmt: skip
+
+
+@st.composite
+def speculating(draw: st.DrawFn, of: st.SearchStrategy[Case]) -> Case:
+    """The same with drafts, of every kind and length, and a budget that has room for them."""
+    case, law = draw(of), draw(_laws())
+    length = draw(st.sampled_from(LENGTHS))
+    table = isinstance(length, dict) and "by_batch" in length
+    k = draw(st.integers(3 if table else 1, 5))
+    speculation = draw(
+        st.sampled_from([
+            {"eagle": {"acceptance": law, "draft_tokens": k}},
+            {"ngram": {"acceptance": law, "draft_tokens": k}},
+            {"eagle": {"acceptance": law, "draft_tokens": k, "topk": 2, "verify_tokens": k + 2}},
+            {"draft_model": {"model": "llama-3.1-8b", "acceptance": law, "draft_tokens": k,
+                             "apart": case.machine == "windows"}},
+        ])
+    )  # fmt: skip
+    if table and case.engine["max_num_seqs"] == 1:
+        length = "fixed"
+
+    def roomy(engine: dict[str, Any] | None) -> dict[str, Any] | None:
+        if engine is None:
+            return None
+        more = engine["max_num_seqs"] * (k + 1)
+        return engine | {"max_num_batched_tokens": engine["max_num_batched_tokens"] + more}
+
+    return case.but(
+        engine=roomy(case.engine),
+        decode_engine=roomy(case.decode_engine),
+        room=case.room + draw(st.sampled_from([0.0, 0.3, 1.0])),
+        speculation=speculation,
+        draft_length=length,
     )

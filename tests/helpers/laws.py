@@ -121,11 +121,12 @@ def steps_cover_the_clock(run: Run) -> None:
 
 
 def _seconds_sum_to_durations(steps: pd.DataFrame) -> None:
-    total = sum(steps[c] for c in SECONDS)
+    seconds = [*SECONDS, *(["draft_s"] if "draft_s" in steps else [])]
+    total = sum(steps[c] for c in seconds)
     duration = steps["end_s"] - steps["start_s"]
     wrong = (total - duration).abs() > 1e-9 + 1e-12 * steps["end_s"]
     assert not wrong.any(), steps[wrong].T.to_string()
-    for c in SECONDS:
+    for c in seconds:
         assert (steps[c] >= -1e-12).all(), c
 
 
@@ -134,15 +135,42 @@ def stays_match_the_steps(run: Run) -> None:
     the tokens of decoding stays, and likewise for prompts."""
     steps, stays, chunks = run.table("steps"), run.table("intervals"), run.table("chunks")
     decoded = stays[stays["stage"] == "decode"]
-    assert (steps["n"] * steps["decodes"]).sum() == decoded["tokens"].sum()
     ran = decoded["last_step"] - decoded["first_step"] + 1
-    assert (ran == decoded["tokens"]).all()
+    accepted = steps["accepted"].sum() if "accepted" in steps else 0
+    assert (steps["n"] * steps["decodes"]).sum() + accepted == decoded["tokens"].sum()
+    if "accepted" in steps:
+        assert (ran <= decoded["tokens"]).all()
+        assert (decoded["tokens"] <= ran * (1 + steps["draft_tokens"].max())).all()
+        _bursts_are_those_of_the_stays(run, decoded)
+    else:
+        assert (ran == decoded["tokens"]).all()
     assert (steps["n"] * steps["prefill_tokens"]).sum() == chunks["tokens"].sum()
     for (engine, slot, step), mine in chunks.groupby(["engine", "slot", "step"]):
         at = (steps["engine"] == engine) & (steps["slot"] == slot) & (steps["first_step"] == step)
         rows = steps[at]
         assert rows["prefills"].sum() == len(mine)
         assert rows["prefill_tokens"].sum() == mine["tokens"].sum()
+
+
+def _bursts_are_those_of_the_stays(run: Run, decoded: pd.DataFrame) -> None:
+    """Every verify step has as many sequences as stays that hold it, and gives each of them one
+    token or more."""
+    bursts, steps = run.table("bursts"), run.table("steps")
+    assert (bursts["tokens"] >= bursts["sequences"]).all()
+    keys = ["engine", "slot", "rank"]
+    held = dict(list(decoded.groupby(keys)))
+    plain = set(decoded["engine"]) - set(bursts["engine"])
+    assert bursts["tokens"].sum() == decoded.loc[~decoded["engine"].isin(plain), "tokens"].sum()
+    for key, rows in bursts.groupby(keys):
+        count = np.zeros(len(rows) + 1, dtype=int)
+        for stay in held.get(key, decoded[:0]).itertuples():
+            count[stay.first_step] += 1
+            count[stay.last_step + 1] -= 1
+        assert (rows["sequences"].to_numpy() == np.cumsum(count)[:-1]).all(), key
+        mine = steps[(steps[keys] == list(key)).all(axis=1)].sort_values("first_step")
+        drawn = np.concatenate([[0], np.cumsum(rows["tokens"] - rows["sequences"])])
+        gained = drawn[mine["first_step"] + mine["n"]] - drawn[mine["first_step"]]
+        assert (gained == mine["accepted"]).all(), key
 
 
 def no_rank_holds_more_than_its_pool(run: Run) -> None:

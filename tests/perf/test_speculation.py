@@ -306,9 +306,21 @@ def test_prompt_lookup_in_large_rollout_batches_is_slower_than_plain_decoding() 
     assert gain(pool, draft, 3, 200) < 1.0 < gain(pool, draft, 3, 1)
 
 
-def test_pipelines_and_targets_without_what_a_draft_needs_are_refused() -> None:
-    with pytest.raises(ScenarioError, match="write pp 1"):
-        compiled(pool_of("llama-3.1-8b", "dgx_h100", "pp2"), EAGLE, 3)
+def test_in_a_pipeline_the_verify_pass_goes_through_the_stages_and_the_draft_follows() -> None:
+    pool = pool_of("llama-3.1-8b", "dgx_h100", "pp2")
+    timer = compiled(pool, EAGLE, 3)
+    shapes = decode_shapes(timer, np.array([4]), np.full(1, 500.0))
+    first, last = (float(x[0]) for x in timer.stage_seconds(shapes))
+    assert first + last == pytest.approx(float(timer.seconds(shapes)[0]))
+    bare = compiled(pool, Ngram(acceptance=Iid(rate=0.7), step_s=0.0, sequence_s=0.0), 3)
+    drafting = float(timer.draft_s(shapes)[0])
+    assert drafting > 0
+    assert last == pytest.approx(float(bare.stage_seconds(shapes)[1][0]) + drafting)
+    whole = compiled(pool_of("llama-3.1-8b", "single_gpu", "single"), EAGLE, 3)
+    assert drafting == pytest.approx(float(whole.draft_s(shapes)[0]), rel=0.05)
+
+
+def test_targets_without_what_a_draft_needs_are_refused() -> None:
     with pytest.raises(ScenarioError, match="multi-token-prediction"):
         compiled(pool_of("llama-3.1-8b", "single_gpu", "single"), Mtp(acceptance=Iid(rate=0.8)), 3)
 

@@ -21,9 +21,15 @@ class _Aggregated:
     services: ClusterServices
     view: View
     router: Route
+    engines: dict[int, Engine]
+    """By number."""
 
     def accept(self, sequence: Sequence) -> None:
-        engine, rank = self.view.seat(self.router.pick(sequence.ask, self.view))
+        if sequence.ask.engine is None:
+            engine, rank = self.view.seat(self.router.pick(sequence.ask, self.view))
+        else:
+            engine = self.engines[sequence.ask.engine]
+            rank = engine.gauges.idlest()
         engine.submit(rank, sequence)
 
     def refuses(self, prompt_tokens: int, total_tokens: int) -> str:
@@ -67,4 +73,5 @@ class Aggregated:
     def start(self, services: ClusterServices) -> _Aggregated:
         """One view over the seats of all pools."""
         route = self.router.start(services.draws("router"))
-        return _Aggregated(services, services.views["*"], route)
+        engines = {e.number: e for p in services.pools.values() for e in p.engines}
+        return _Aggregated(services, services.views["*"], route, engines)

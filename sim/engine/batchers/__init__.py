@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from sim.engine.lane import Lane
 from sim.engine.rank import Chunk, Rank
+from sim.engine.verify_lane import AnyLane
 
 
 class Batcher(Protocol):
@@ -19,6 +19,6 @@ class Batcher(Protocol):
     def mixed(self) -> bool:
         """Whether decoding sequences ride along in a pass that prefills."""
 
-    def plan(self, rank: Rank, lane: Lane, admit: bool) -> list[Chunk]:
+    def plan(self, rank: Rank, lane: AnyLane, admit: bool) -> list[Chunk]:
         """Chunks for the next pass, their KV units taken. `admit` is False right after a
         preemption: then nobody new is let in."""

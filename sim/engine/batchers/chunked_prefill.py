@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from sim.engine.batchers._prompts import go_on, let_in
-from sim.engine.lane import Lane
 from sim.engine.rank import Chunk, Rank
+from sim.engine.verify_lane import AnyLane
 from sim.settings import settings
 
 
@@ -18,10 +18,10 @@ class ChunkedPrefill:
         """Decodes ride along."""
         return True
 
-    def plan(self, rank: Rank, lane: Lane, admit: bool) -> list[Chunk]:
+    def plan(self, rank: Rank, lane: AnyLane, admit: bool) -> list[Chunk]:
         """First those whose prompt is begun, then the waiting line, until the budget is used."""
         chunks: list[Chunk] = []
-        budget = rank.limits.max_num_batched_tokens - lane.shape.decodes
+        budget = rank.limits.max_num_batched_tokens - lane.decode_tokens
         if rank.prefilling:
             budget = go_on(rank, budget, chunks)
         if admit:

@@ -3,8 +3,8 @@ successors). Short first-token times, stalls between tokens."""
 
 from __future__ import annotations
 
-from sim.engine.lane import Lane
 from sim.engine.rank import Chunk, Rank
+from sim.engine.verify_lane import AnyLane
 from sim.settings import settings
 
 
@@ -17,7 +17,7 @@ class PrefillFirst:
         """A pass either prefills or decodes."""
         return False
 
-    def plan(self, rank: Rank, lane: Lane, admit: bool) -> list[Chunk]:
+    def plan(self, rank: Rank, lane: AnyLane, admit: bool) -> list[Chunk]:
         """Prompts that fit whole; the first may be longer than the budget and is then cut."""
         budget = rank.limits.max_num_batched_tokens
         chunks: list[Chunk] = []

@@ -4,8 +4,8 @@ before continuous batching."""
 from __future__ import annotations
 
 from sim.engine.batchers._prompts import go_on, let_in
-from sim.engine.lane import Lane
 from sim.engine.rank import Chunk, Rank
+from sim.engine.verify_lane import AnyLane
 from sim.settings import settings
 
 
@@ -18,7 +18,7 @@ class Static:
         """Prompts are prefilled before anyone decodes."""
         return False
 
-    def plan(self, rank: Rank, lane: Lane, admit: bool) -> list[Chunk]:
+    def plan(self, rank: Rank, lane: AnyLane, admit: bool) -> list[Chunk]:
         """Go on with the batch's prompts; let a new batch in only when the last one is gone."""
         chunks: list[Chunk] = []
         opening = not rank.running or bool(rank.prefilling)

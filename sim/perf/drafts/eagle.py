@@ -103,8 +103,12 @@ class Eagle:
         )
 
     def tree(self, draft_tokens: int) -> Tree:
-        """A chain, or a tree of `topk`."""
-        return Tree(draft_tokens, self.topk, self.verify_tokens or draft_tokens + 1)
+        """A chain, or a tree of `topk`; a shorter one has fewer tokens to verify."""
+        if self.topk == 1 and draft_tokens != self.draft_tokens:
+            return Tree.chain(draft_tokens)
+        most = _nodes(draft_tokens, self.topk) + 1 if draft_tokens else 1
+        tokens = min(self.verify_tokens or draft_tokens + 1, most)
+        return Tree(draft_tokens, self.topk if draft_tokens else 1, tokens)
 
     def host(self) -> DraftHost:
         """None beside the engine's."""

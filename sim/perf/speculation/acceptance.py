@@ -67,7 +67,28 @@ def iid_length(rate: float, drafts: int) -> float:
     return drafts + 1.0 if rate == 1.0 else (1.0 - rate ** (drafts + 1)) / (1.0 - rate)
 
 
+def parts_of(acceptance: Acceptance) -> tuple[tuple[float, Acceptance], ...]:
+    """(share of requests, their law) of a law that differs between requests; else all, and it."""
+    parts: tuple[tuple[float, Acceptance], ...] = getattr(acceptance, "parts", ((1.0, acceptance),))
+    return parts
+
+
+def behind(acceptance: Acceptance, versions: int) -> Acceptance:
+    """The law with so many versions between the target and the draft."""
+    lagging = getattr(acceptance, "lagging", None)
+    found: Acceptance = acceptance if lagging is None else lagging(versions)
+    return found
+
+
 def tree_survival(acceptance: Acceptance, tree: Tree) -> Array:
+    """(steps,) chances of `one_tree_survival`, of a step of any request where laws differ."""
+    parts = parts_of(acceptance)
+    if len(parts) == 1:
+        return one_tree_survival(parts[0][1], tree)
+    return np.asarray(sum(share * one_tree_survival(law, tree) for share, law in parts))
+
+
+def one_tree_survival(acceptance: Acceptance, tree: Tree) -> Array:
     """(steps,) chances that some path of 1, 2, … drafts of the tree is accepted: at every depth the
     sum over its nodes of the product of chances along the path, as at most one of the candidates of
     a node is right.

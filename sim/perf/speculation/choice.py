@@ -9,7 +9,9 @@ import numpy as np
 
 from sim.perf.drafts import AUTO_UP_TO, Draft
 from sim.perf.price_list import Shapes
-from sim.perf.speculation.acceptance import acceptance_length, tree_survival
+from sim.perf.shape import MAX_CAPS
+from sim.perf.speculation.acceptance import Tree, acceptance_length, tree_survival
+from sim.perf.speculation.members import VerifyShape
 from sim.perf.speculation.price import SpeculativeTimer, compile_speculation
 from sim.perf.step_timer import TableTimer
 from sim.perf.task import PriceTask
@@ -34,6 +36,25 @@ class Speculation:
 def length_of(draft: Draft, draft_tokens: int) -> float:
     """Mean tokens per verify step with so many drafts."""
     return acceptance_length(tree_survival(draft.acceptance, draft.tree(draft_tokens)))
+
+
+def gain_at(
+    timer: SpeculativeTimer, length: float, tree: Tree, sequences: int, context: int, ranks: int
+) -> float:
+    """Speed-up over plain decoding of `ranks` ranks that decode so many sequences each, with so
+    many keys on each in all, as an engine prices it."""
+    capped = [min(context, sequences * cap) for cap in timer.caps]
+    capped += [0] * (MAX_CAPS - len(capped))
+    shapes = [
+        VerifyShape(
+            decodes=sequences,
+            context_tokens=context,
+            sampled=sequences,
+            capped_tokens=capped,
+            tree=tree,
+        )
+    ] * ranks
+    return timer.plain.price(shapes) / timer.price(shapes) * length
 
 
 def chosen(

@@ -9,49 +9,36 @@ anew), the verify pass is the target's with k + 1 tokens a sequence (`sim.perf.s
 The gain falls with the batch by itself: what is bound by reading weights costs a verify step once,
 what is bound by arithmetic (n · (k + 1) tokens, touched experts) k + 1 times.
 
-A draft that reads the target's hidden states (EAGLE, MTP) runs its first pass over all verified
-tokens, and prompts through it too.
+In a pipeline the verify pass goes through the stages and the drafting passes follow on the last
+one's devices (or the draft's own), which hold the hidden states they read. A step without drafts
+(k = 0) is the plain one, and its prompts still pass through a draft that keeps a KV cache.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sim.errors import ScenarioError
 from sim.perf.drafts import Draft, DraftHost, Drafting
 from sim.perf.host import host_of
 from sim.perf.price_list import Array, Shapes
-from sim.perf.shape import MAX_CAPS
+from sim.perf.shape import StepShape
 from sim.perf.speculation.acceptance import Tree
+from sim.perf.speculation.drafting import DraftPasses
 from sim.perf.speculation.host import SpeculationHost, speculation_host
+from sim.perf.speculation.last_stage import on_one_stage
+from sim.perf.speculation.members import OFF, Members, VerifyShape
 from sim.perf.speculation.passes import CAUSES, Passes
 from sim.perf.step_timer import TableTimer
 from sim.perf.task import PriceTask
 from sim.perf.timers import Timer
 
-
-@dataclass(frozen=True, slots=True)
-class DraftPasses:
-    """What drafts, compiled."""
-
-    model: Passes
-    once: Passes | None
-    sees_verified: bool
-
-    def seconds(self, s: Shapes, tree: Tree, caps: tuple[int, ...]) -> Array:
-        """(steps,) seconds of all drafting passes before a verify pass of `tree`."""
-        own = _recapped(s, caps, self.model.timer.caps)
-        first = tree.tokens if self.sees_verified else 1
-        total = _step_s(self.model.causes(own, first, 1))
-        if self.once is not None:
-            total = total + _step_s(self.once.causes(_headless(own), tree.tokens, 0))
-        if tree.steps > 1:
-            wider = _without_prompts(own, tree.topk)
-            once_more = _step_s(self.model.causes(wider, 1, 1))
-            total = total + (tree.steps - 1) * np.where(_some(s), once_more, 0.0)
-        return np.asarray(total)
+RUN_FROM = 6
+"""Steps from which a run is quicker priced at once than one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +54,8 @@ class SpeculativeTimer:
     engine_host: SpeculationHost
     """Of the engine."""
     host_speed: float = 1.0
+    levels: tuple[SpeculativeTimer, ...] = ()
+    """Where expert loads change: as `TableTimer.levels`."""
 
     @property
     def caps(self) -> tuple[int, ...]:
@@ -75,8 +64,18 @@ class SpeculativeTimer:
 
     @property
     def stages(self) -> int:
-        """One."""
-        return 1
+        """Pipeline stages of the target."""
+        return self.target.timer.stages
+
+    @property
+    def epoch_steps(self) -> int:
+        """As `TableTimer.epoch_steps`."""
+        return self.target.timer.epoch_steps
+
+    @property
+    def plain(self) -> TableTimer:
+        """The steps of the same engine without speculation."""
+        return self.target.timer
 
     @property
     def draft_tokens(self) -> int:
@@ -85,44 +84,128 @@ class SpeculativeTimer:
 
     def drafting(self, tree: Tree) -> SpeculativeTimer:
         """The same with other drafts."""
-        return replace(self, tree=tree)
+        return replace(self, tree=tree, levels=tuple(x.drafting(tree) for x in self.levels))
+
+    # ---- the engine's face: shapes carry their tree
+
+    def price(self, shapes: Sequence[StepShape]) -> float:
+        """Seconds of one step; one shape a rank."""
+        total = 0.0
+        for seconds in self.price_stages(shapes):
+            total += seconds
+        return total
+
+    def price_stages(self, shapes: Sequence[StepShape]) -> list[float]:
+        """Seconds in each stage."""
+        tree = shapes[0].tree if isinstance(shapes[0], VerifyShape) else OFF
+        ranks = [Members.of(s, tree.tokens - 1) for s in shapes]
+        if tree.steps:
+            stages = [
+                self.target.stage_s(i, ranks, tree.tokens, tree.tokens) for i in range(self.stages)
+            ]
+        else:
+            counts = [s.tokens for s in shapes]
+            total, fullest, all_of = sum(counts), max(counts), list(shapes)
+            stages = [t.together_s(all_of, total, fullest) for t in self.plain.tables]
+        return self._with_the_rest(stages, ranks, tree)
+
+    def price_run(self, shapes: Sequence[StepShape], n: int) -> list[float]:
+        """Seconds of each of `n` successive steps with the same members and without prompts."""
+        runs = [s for s in shapes if isinstance(s, VerifyShape)]
+        tree = runs[0].tree
+        at_once = self.target.plain and (self.draft is None or self.draft.plain)
+        if n < RUN_FROM or not at_once:
+            return [self.price([_later(s, j) for s in runs]) for j in range(n)]
+        ranks = [Members.run_of(s, tree.tokens - 1, n) for s in runs]
+        stages = [
+            self.target.stage_s(i, ranks, tree.tokens, tree.tokens) for i in range(self.stages)
+        ]
+        out: Any = 0.0
+        for seconds in self._with_the_rest(stages, ranks, tree):
+            out = out + seconds
+        return np.broadcast_to(out, n).tolist()  # type: ignore[no-any-return]
+
+    def _with_the_rest(self, stages: list[Any], ranks: Sequence[Members], tree: Tree) -> list[Any]:
+        """Drafting on the last stage, the host on the first."""
+        if self.draft is not None:
+            stages[-1] = stages[-1] + self.draft.seconds(ranks, tree, self.caps)
+        n = max([m.decodes for m in ranks])
+        if n and tree.steps:
+            stages[0] = stages[0] + self._more_s(tree, n) / self.host_speed
+        sequences = [m.decodes + (0 if m.prompts is None else m.prompts.prefills) for m in ranks]
+        stages[0] = self._host_s(stages[0], max(sequences))
+        return stages
+
+    def _host_s(self, gpu_s: Any, sequences: int) -> Any:
+        if isinstance(gpu_s, np.ndarray):
+            return self.plain.host.step_array(gpu_s, np.full(len(gpu_s), sequences))
+        return self.plain.host.step_s(gpu_s, sequences)
+
+    def _more_s(self, tree: Tree, n: Any) -> Any:
+        """What the host adds to a step that drafts for n sequences: the engine's, the draft's."""
+        base = self.engine_host.step_s(tree.steps if self.draft else 0, tree.topk)
+        return base + self.own_host.step_s + self.own_host.sequence_s * n
+
+    # ---- the face of searches: all steps with `tree`
 
     def seconds(self, s: Shapes) -> Array:
         """(steps,) seconds of each step; a pass without decodes drafts nothing."""
-        return self._host(self.verify_s(s) + self.draft_s(s), s)
+        out: Array = np.zeros(len(s["decodes"]))
+        for seconds in self.stage_seconds(s):
+            out = out + seconds
+        return out
+
+    def stage_seconds(self, s: Shapes) -> list[Array]:
+        """(steps,) seconds in each stage."""
+        out = self._verify_stages(s)
+        out[-1] = out[-1] + self.draft_s(s)
+        out[0] = self._host(out[0], s)
+        return out
+
+    def _verify_stages(self, s: Shapes) -> list[Array]:
+        q = self.tree.tokens
+        if self.tree.steps:
+            ahead = _ahead(s, q)
+            return [self.target.stage_array(i, ahead, q, q) for i in range(self.stages)]
+        tokens = s["decodes"] + s["prefill_tokens"]
+        total, fullest = tokens.sum(axis=1), tokens.max(axis=1)
+        return [t.together_array(s, total, fullest) for t in self.plain.tables]
 
     def verify_s(self, s: Shapes) -> Array:
         """(steps,) seconds of the target's GPUs."""
-        return _step_s(self._verify(s))
+        out: Array = np.zeros(len(s["decodes"]))
+        for seconds in self._verify_stages(s):
+            out = out + seconds
+        return out
 
     def draft_s(self, s: Shapes) -> Array:
         """(steps,) seconds of the drafting passes."""
         if self.draft is None:
             return np.zeros(len(s["decodes"]))
-        return self.draft.seconds(_ahead(s, self.tree.tokens), self.tree, self.caps)
+        return self.draft.array(_ahead(s, self.tree.tokens), self.tree, self.caps)
 
     def breakdown(self, s: Shapes) -> dict[str, Array]:
         """Seconds by cause, (steps, ranks), `draft_s` among them."""
-        out = self._verify(s)
-        drafting = self.draft_s(s)
-        gpu = _step_s(out) + drafting
         none = np.zeros(s["decodes"].shape)
+        if self.tree.steps:
+            out = self.target.causes(_ahead(s, self.tree.tokens), *2 * (self.tree.tokens,))
+        else:
+            plain = self.plain.breakdown(s)
+            out = {k: plain[k] for k in CAUSES}
+        first = self._verify_stages(s)[0] if self.stages > 1 else self.verify_s(s)
+        drafting = self.draft_s(s)
+        busy = first if self.stages > 1 else first + drafting
         out["draft_s"] = drafting[:, None] + none
-        out["host_s"] = (self._host(gpu, s) - gpu)[:, None] + none
+        out["host_s"] = (self._host(busy, s) - busy)[:, None] + none
         return out
-
-    def _verify(self, s: Shapes) -> dict[str, Array]:
-        ahead = _ahead(s, self.tree.tokens)
-        return self.target.causes(ahead, self.tree.tokens, self.tree.tokens)
 
     def _host(self, gpu_s: Array, s: Shapes) -> Array:
         """With what the host adds: the plain step's, the engine's for speculation, the draft's."""
         n = s["decodes"].max(axis=1)
-        more = self.engine_host.step_s(self.tree.steps if self.draft else 0, self.tree.topk)
-        more = more + self.own_host.step_s + self.own_host.sequence_s * n
-        gpu_s = gpu_s + np.where(n > 0, more / self.host_speed, 0.0)
-        sequences = (s["decodes"] + s["prefills"]).max(axis=1)
-        return self.target.timer.host.step_array(gpu_s, sequences)
+        if self.tree.steps:
+            gpu_s = gpu_s + np.where(n > 0, self._more_s(self.tree, n) / self.host_speed, 0.0)
+        sequences: NDArray[Any] = (s["decodes"] + s["prefills"]).max(axis=1)
+        return self.plain.host.step_array(gpu_s, sequences)
 
 
 def compile_speculation(
@@ -134,30 +217,26 @@ def compile_speculation(
     draft_task: PriceTask | None = None,
 ) -> SpeculativeTimer:
     """The price list of a target with a draft; `target` and `draft_task` (the draft's model on its
-    own devices) are worked out from the target's task when left out. ScenarioError for
-    pipelines."""
-    if task.spread.stages > 1:
-        raise ScenarioError(
-            f"speculation: {task.spread.text} has {task.spread.stages} pipeline stages, and a "
-            "draft is priced with one; write pp 1"
-        )
+    own devices) are worked out from the target's task when left out."""
     made = target or timer.compile(task)
     work = draft.drafting(task.model, task.formats)
-    return SpeculativeTimer(
+    whole = SpeculativeTimer(
         target=Passes.of(made, task),
-        draft=_compiled(work, timer, draft_task or task),
+        draft=_compiled(work, timer, draft_task or on_one_stage(task), draft_task is not None),
         tree=draft.tree(draft_tokens),
         own_host=draft.host(),
         engine_host=_engine_host(timer),
         host_speed=host_of(task.gpu).speed,
     )
+    levels = (replace(whole, target=Passes.of(level, task)) for level in made.levels)
+    return replace(whole, levels=tuple(levels))
 
 
 def _engine_host(timer: Timer) -> SpeculationHost:
     return speculation_host(getattr(timer, "engine_profile", None))
 
 
-def _compiled(work: Drafting, timer: Timer, task: PriceTask) -> DraftPasses | None:
+def _compiled(work: Drafting, timer: Timer, task: PriceTask, by_rank: bool) -> DraftPasses | None:
     """The draft's passes; nothing overlaps in them."""
     if work.model is None or work.formats is None:
         return None
@@ -166,17 +245,8 @@ def _compiled(work: Drafting, timer: Timer, task: PriceTask) -> DraftPasses | No
     if work.once is not None:
         mixing = replace(alone, model=work.once)
         once = Passes.of(timer.compile(mixing), mixing)
-    return DraftPasses(Passes.of(timer.compile(alone), alone), once, work.sees_verified)
-
-
-def _step_s(causes: dict[str, Array]) -> Array:
-    """(steps,) the slowest rank's own part and what all do together."""
-    total: Array = sum((causes[k] for k in CAUSES), np.zeros(causes["linear_s"].shape))
-    return np.asarray(total.max(axis=1))
-
-
-def _some(s: Shapes) -> Array:
-    return np.asarray(s["decodes"].max(axis=1) > 0)
+    model = Passes.of(timer.compile(alone), alone)
+    return DraftPasses(model, once, work.sees_verified, by_rank)
 
 
 def _ahead(s: Shapes, queries: int) -> Shapes:
@@ -185,32 +255,14 @@ def _ahead(s: Shapes, queries: int) -> Shapes:
     return s | {"context_tokens": s["context_tokens"] + more}
 
 
-def _headless(s: Shapes) -> Shapes:
-    return s | {"sampled": s["decodes"]}
-
-
-def _without_prompts(s: Shapes, branches: int) -> Shapes:
-    """`branches` decodes in place of each, every one of which reads the sequence's keys."""
-    none = np.zeros_like(s["decodes"])
-    out = {k: none if "prefill" in k or "pairs" in k else v for k, v in s.items()}
-    grown = ("decodes", "context_tokens", *(f"capped_{i + 1}" for i in range(MAX_CAPS)))
-    out |= {k: s[k] * branches for k in grown}
-    return out | {"sampled": out["decodes"]}
-
-
-def _recapped(s: Shapes, target: tuple[int, ...], own: tuple[int, ...]) -> Shapes:
-    """The columns of the target's caps as those of the draft's; the whole context where the target
-    has no such cap."""
-    out = dict(s)
-    for i in range(MAX_CAPS):
-        cap = own[i] if i < len(own) else 0
-        if cap in target:
-            at = target.index(cap) + 1
-            out[f"capped_{i + 1}"] = s[f"capped_{at}"]
-            out[f"capped_pairs_{i + 1}"] = s[f"capped_pairs_{at}"]
-        else:
-            n = s["decodes"]
-            context = np.minimum(s["context_tokens"], n * cap) if cap else 0 * n
-            out[f"capped_{i + 1}"] = context
-            out[f"capped_pairs_{i + 1}"] = np.minimum(s["prefill_pairs"], s["prefill_tokens"] * cap)
-    return out
+def _later(s: VerifyShape, steps: int) -> VerifyShape:
+    """The shape so many steps later."""
+    at = s.at + steps
+    capped = [int(c[at]) for c in s.capped]
+    return VerifyShape(
+        decodes=s.decodes,
+        context_tokens=int(s.contexts[at]),
+        sampled=s.sampled,
+        capped_tokens=capped + [0] * (len(s.capped_tokens) - len(capped)),
+        tree=s.tree,
+    )

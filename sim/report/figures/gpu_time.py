@@ -15,6 +15,7 @@ LABELS = {
     "linear_s": ("linear layers", "#2f5d9b"),
     "attention_s": ("attention", "#7a6aa6"),
     "experts_s": ("experts", "#86a8d6"),
+    "draft_s": ("drafting", "#a99bd0"),
     "collective_s": ("collectives", "#4b9468"),
     "host_s": ("host overhead", "#8a6d5a"),
     "contention_s": ("contention", "#b8504f"),
@@ -45,6 +46,8 @@ class GpuTime:
         shares = _shares(activity, length)
         figure = go.Figure()
         for cause, (label, colour) in LABELS.items():
+            if cause == "draft_s" and not shares[cause].any():
+                continue
             figure.add_trace(
                 go.Bar(
                     y=list(activity.fleet.pools), x=100.0 * shares[cause], name=label,

@@ -23,8 +23,9 @@ Steps = Generator[Event, None, None]
 class Cadence(Protocol):
     """What every file here provides."""
 
-    def check(self, colocated: bool) -> None:
-        """ValueError where the trainer's placement does not go with it."""
+    def check(self, colocated: bool, pulls: bool) -> None:
+        """ValueError where the trainer's placement, or engines that do not pull their weights, do
+        not go with it."""
 
     def play(self, loop: Loop) -> Steps:
         """All steps of the loop."""

@@ -50,7 +50,7 @@ class Asynchronous:
                 f"{self.sync_every - 1} or more, or sync more often"
             )
 
-    def check(self, colocated: bool) -> None:
+    def check(self, colocated: bool, pulls: bool) -> None:
         """Both work at once, so each needs its own GPUs."""
         if colocated:
             raise ValueError(

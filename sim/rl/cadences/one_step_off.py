@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class OneStepOff:
     """Generation of the next batch beside training on this one."""
 
-    def check(self, colocated: bool) -> None:
+    def check(self, colocated: bool, pulls: bool) -> None:
         """Both work at once, so each needs its own GPUs."""
         if colocated:
             raise ValueError(

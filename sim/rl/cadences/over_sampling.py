@@ -25,7 +25,7 @@ class OverSampling:
     """Prompts begun over prompts trained on. assumed: as tail packing's short rounds
     (RollPacker, arXiv 2509.21009)."""
 
-    def check(self, colocated: bool) -> None:
+    def check(self, colocated: bool, pulls: bool) -> None:
         """Any placement."""
 
     def play(self, loop: Loop) -> Steps:

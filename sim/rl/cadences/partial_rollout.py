@@ -29,7 +29,7 @@ class PartialRollout:
     """Whether the unfinished are computed again under the new weights, or go on with the KV cache
     that the old ones made."""
 
-    def check(self, colocated: bool) -> None:
+    def check(self, colocated: bool, pulls: bool) -> None:
         """A colocated trainer needs the memory of the KV cache."""
         if colocated and self.kv == "keep":
             raise ValueError(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Synchronous:
     """One after the other."""
 
-    def check(self, colocated: bool) -> None:
+    def check(self, colocated: bool, pulls: bool) -> None:
         """Any placement."""
 
     def play(self, loop: Loop) -> Steps:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from sim.rl.cadences import Steps
-from sim.rl.samples import Group, Sample
+from sim.rl.samples import IN_FLIGHT, Group, Sample
 from sim.settings import settings
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class TailPacking:
                 "a factor above 1"
             )
 
-    def check(self, colocated: bool) -> None:
+    def check(self, colocated: bool, pulls: bool) -> None:
         """Any placement."""
 
     def play(self, loop: Loop) -> Steps:
@@ -51,12 +51,12 @@ class TailPacking:
                 del put_off[:wanted]
             else:
                 race = _Race(loop, wanted, loop.rollouts.prompts.per_prompt, put_off)
-                loop.rollouts.on_generated = race.generated
+                loop.rollouts.on_left = race.left
                 prompts = math.ceil(self.prompts_factor * wanted)
                 race.begun = loop.submit(prompts, math.ceil(self.samples_factor * race.samples))
             yield from loop.wait_for(wanted)
             yield from loop.drained()
-            loop.rollouts.on_generated = _nobody_waits
+            loop.rollouts.on_left = _nobody_waits
             groups = loop.take(wanted)
             yield from loop.train(groups)
             yield from loop.sync()
@@ -85,9 +85,11 @@ class _Race:
     """Samples with their last token, by group."""
     _taken: set[Group] = field(default_factory=set)
 
-    def generated(self, sample: Sample) -> None:
-        """A sample has its last token."""
+    def left(self, sample: Sample) -> None:
+        """A sample has its last token, or was given up."""
         group = sample.group
+        if sample.state != IN_FLIGHT:
+            return
         self._there[group] = self._there.get(group, 0) + 1
         if self._there[group] != self.samples or len(self._taken) == self.prompts:
             return
