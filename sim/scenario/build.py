@@ -30,7 +30,8 @@ from sim.rl.rollouts import Rollouts
 from sim.rng import Draws
 from sim.scenario.breakdown import Breakdown
 from sim.scenario.drafting import Compiled, Lanes
-from sim.scenario.planning import Plan, PoolPlan, open_workload
+from sim.scenario.planning import Plan, open_workload
+from sim.scenario.pools import PoolPlan
 from sim.workload.request import Source
 
 
