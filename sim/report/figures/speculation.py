@@ -74,5 +74,5 @@ def _bars(figure: Any, run: RunFolder) -> None:
         ),
         row=3, col=1,
     )  # fmt: skip
-    figure.update_xaxes(title_text="tokens per sequence in a step", row=3, col=1)
+    figure.update_xaxes(title_text="given to a sequence by a step (tokens)", row=3, col=1)
     figure.update_yaxes(title_text="steps", row=3, col=1)
