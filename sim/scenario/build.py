@@ -48,6 +48,12 @@ class Built:
     source: Source
     loop: Loop | None = None
 
+    def loop_facts(self) -> dict[str, object] | None:
+        """What a loop is like, and how many samples it began."""
+        if self.loop is None or self.plan.loop is None:
+            return None
+        return self.plan.loop.facts() | {"generated": self.loop.rollouts.begun}
+
 
 def build(plan: Plan, folder: Path | None, source: Source | None = None) -> Built:
     """Make everything that runs. Tables go to `folder`, or stay in memory. The `source` is the
