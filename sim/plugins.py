@@ -55,6 +55,10 @@ def name_of(policy: object) -> str:
     return type(policy).__module__.rsplit(".", 1)[-1]
 
 
+_described: list[str] = []
+"""Folders whose JSON Schema is being made."""
+
+
 class _PolicySchema:
     """Decodes `name` or `{name: settings}` into the policy's settings object."""
 
@@ -96,7 +100,18 @@ class _PolicySchema:
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
         """The bare names of those that need no settings, or one name with its settings. The
-        handler keeps every settings class in the `$defs` of the whole schema."""
+        handler keeps every settings class in the `$defs` of the whole schema. A policy inside one
+        of its own folder (a law made of another) is described by its name alone."""
+        if self.package in _described:
+            named = {"type": "object", "propertyNames": {"enum": list(names(self.package))}}
+            return named | {"minProperties": 1, "maxProperties": 1}
+        _described.append(self.package)
+        try:
+            return self._options(handler)
+        finally:
+            _described.pop()
+
+    def _options(self, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         bare: list[str] = []
         options: list[dict[str, Any]] = []
         for name in names(self.package):

@@ -71,7 +71,7 @@ class Paper:
         words = f"in range ± {100 * slack:g} %"
         return self._row(name, what, text, ours, ratio, words, "within" if inside else "outside")
 
-    def points(self, name: str, what: str, theirs: float, ours: float, points: float = 10.0) -> Row:
+    def points(self, name: str, what: str, theirs: float, ours: float, points: float = 5.0) -> Row:
         """A share in per cent, to be met within so many points."""
         verdict: Verdict = "within" if abs(ours - theirs) <= points else "outside"
         words = f"± {points:g} points"

@@ -210,7 +210,7 @@ def _projection(played: Mapping[str, Played]) -> Iterator[Row]:
     what = "235B FP8, 2,048 GB200"
     yield PROJECTION.near(
         "RL-13", f"{what}, lag 2, five drafts, α = 4: step, gain", 2.5, ar.step_s / fast.step_s
-    )  # noqa: E501
+    )
     yield PROJECTION.predicted(
         "T34 235B rollouts", f"{what}: tokens a verify step × plain step ÷ verify step",
         fast.speedup,

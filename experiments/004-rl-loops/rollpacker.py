@@ -24,7 +24,7 @@ _32B = _14B.but(
     "pools.rollout.engines=32",
     "rl.trainer.layout={tp: 8, dp: 16, sequence_parallel: true}",
 )
-_PACKED = "rl.cadence={tail_packing: {over_prompts: 1.25, over_samples: 1.25}}"
+_PACKED = "rl.cadence=tail_packing"
 
 RUNS: dict[str, Run] = {
     "7B": _7B,

@@ -44,9 +44,12 @@ RUNS: dict[str, Run] = {
         "pp: 16, dp: 16, ep: 16, stage_layers: [3, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 2]",
         32, 8, _MOE, "pools.rollout.precision={weights: bf16, experts: bf16}",
     ),
-    "llama 70B": _sync("llama-3.1-70b", "dgx_h100 32", "tp: 8, dp: 16, sequence_parallel: true", 8, 16),
+    "llama 70B": _sync(
+        "llama-3.1-70b", "dgx_h100 32", "tp: 8, dp: 16, sequence_parallel: true", 8, 16
+    ),
     "llama 405B": _sync(
-        "llama-3.1-405b", "dgx_h100 64", "tp: 8, pp: 14, dp: 2, sequence_parallel: true", 16, 8, _MOE
+        "llama-3.1-405b", "dgx_h100 64", "tp: 8, pp: 14, dp: 2, sequence_parallel: true",
+        16, 8, _MOE,
     ),
 }  # fmt: skip
 QUICK = ("4B", "verl 7B")
@@ -72,6 +75,7 @@ LLAMA = Paper(
     "Weight sync, LlamaRL",
     "systems.md B.17.2 [F2, low confidence]: arXiv 2505.24034, direct memory access",
     "H100, half of 256 and 512 GPUs each; NeMo-RL's overheads; before it: not modelled",
+    {"sync llama 70B": "GPUs, placement and what is counted are not known to us"},
 )
 
 

@@ -76,6 +76,13 @@ def _print_pool(name: str, pool: Facts, console: Console) -> None:
         f"{human_bytes(m['activation_bytes'])} activations − {human_bytes(m['reserve_bytes'])} "
         f"reserve = {human_bytes(m['kv_bytes'])} KV cache"
     )
+    if did := pool["speculation"]:
+        own = f"{did['gpus_per_engine']} GPUs of its own" if did["gpus_per_engine"] else "there too"
+        console.print(
+            f"  speculation: {did['draft']}, {did['draft_tokens']} drafts "
+            f"({did['draft_length']}), {did['verify_tokens']} tokens to verify; "
+            f"{human_bytes(did['weight_bytes'])} of weights per GPU, {own}"
+        )
     ranks = f" in each of {pool['ranks']} ranks" if pool["ranks"] > 1 else ""
     console.print(
         f"  KV cache: {m['kv_blocks']:,} blocks = {m['kv_tokens']:,} tokens{ranks}; the longest "

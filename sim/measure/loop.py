@@ -97,6 +97,11 @@ class Loop:
         return {"rollout": rollout, "trainer": trainer, "reward": reward, "total": policy + reward}
 
     @property
+    def trainer_busy_s(self) -> float:
+        """Time in which the trainer did not wait."""
+        return float((self.step_s - self.steps["wait_s"]).sum())
+
+    @property
     def warm_up(self) -> int:
         """First steps that are not like the rest: one, and as many more as the weights are old that
         samples come from (the loop cannot train on older ones before), at most half of all."""

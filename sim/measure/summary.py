@@ -80,7 +80,8 @@ def summarise(
     window = window_of(facts.get("window", "all"), requests["arrival_s"], requests["end_s"])
     counted = window.arrived(requests["arrival_s"])
     activity = Activity.read(run)
-    gpus = activity.fleet.total_gpus
+    loop = Loop.read(run)
+    gpus = activity.fleet.total_gpus if loop is None else loop.gpus["total"]
     summary: Summary = {"requests": _counts(requests, counted)}
     for name in LATENCIES:
         summary[name] = stats(requests.latency(name)[counted])
@@ -93,6 +94,8 @@ def summarise(
     summary |= _service(requests, counted, facts.get("slo") or {}, window)
     pools = pool_summary(activity, requests, window, counted)
     busy = sum(p["busy_share"] * p["gpus"] for p in pools.values()) if window.length_s else None
+    if busy is not None and loop is not None:
+        busy += loop.trainer_busy_s * loop.gpus["trainer"] / window.length_s
     summary |= {
         "gpus": gpus,
         "gpu_busy_share": busy / gpus if busy is not None and gpus else None,
@@ -114,7 +117,6 @@ def summarise(
         "clock": recorded(run).get("clock", "steps"),
     }
     summary["bottleneck"] = NOT_SPLIT if parts is None else bottleneck(summary["attribution"])
-    loop = Loop.read(run)
     if loop is not None:
         check_loop(loop)
         summary["rl"] = rl_summary(loop, activity, summary.get("speculation"))

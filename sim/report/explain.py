@@ -148,7 +148,9 @@ def _stay(stay: dict[str, Any], *, first: bool, request: dict[str, Any]) -> list
         return [*events, (stay["leave_s"], f"{stay['stage']}: {stay['closed']} without a step")]
     steps = f"slot {stay['slot']}, up to step {stay['last_step']}"
     if stay["stage"] == "decode":
-        did = f"{stay['tokens']} tokens generated in {steps}"
+        ran = stay["last_step"] - stay["first_step"] + 1
+        verified = f"{ran} verify steps, " if ran < stay["tokens"] else ""
+        did = f"{stay['tokens']} tokens generated in {verified}{steps}"
     else:
         cached = f", {stay['cached_tokens']} from cache" if stay["cached_tokens"] else ""
         chunks = f" in {len(stay['chunks'])} chunk(s)" if stay["chunks"] else ""

@@ -143,6 +143,7 @@ class Updates:
 
 
 def _take(engine: Engine, version: int, keep_kv: bool) -> None:
-    """A quiet engine has other weights from now on."""
+    """A quiet engine has other weights from now on; what drafts for it was made for version 0."""
     engine.levers.set_version(version)
+    engine.levers.set_draft_lag(version)
     engine.levers.flush(keep_kv=keep_kv)

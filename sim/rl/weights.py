@@ -44,6 +44,8 @@ class Generating:
     """Of its prefix blocks; 0 where it keeps none."""
     longest_tokens: int
     """Context that it serves."""
+    draft_params: float = 0.0
+    """Parameters of what drafts on its engines: sent with the policy's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,8 @@ def synced(
     """From a trainer apart to all engines. Sets of devices that hold the whole model between them
     send to engines in turn."""
     w, engines = s.weight_sync, tuple(e for p in pools for e in p.devices)
-    params, groups = float(total_params(model)), _holders(s.trainer.layout, devices)
+    groups = _holders(s.trainer.layout, devices)
+    params = float(total_params(model)) + max(p.draft_params for p in pools)
     if w.by != "striped":
         groups = groups[:1]
     gathered = params if w.by == "sender" and len(groups[0]) > 1 else 0.0

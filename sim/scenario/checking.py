@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from sim import plugins
+from sim.perf.speculation.last_stage import one_stage
+from sim.perf.speculation.memory import draft_weight_bytes
 from sim.scenario.planning import Plan, PoolPlan, longest_sequence, open_workload
 from sim.workload.describe import describe
 from sim.workload.trace import Trace
@@ -39,13 +41,14 @@ def _pool(pool: PoolPlan) -> Facts:
     return {
         "engines": len(pool.devices),
         "gpu": pool.gpu.name,
-        "gpus_per_engine": pool.spread.devices,
-        "gpus": len(pool.devices) * pool.spread.devices,
+        "gpus_per_engine": pool.engine_gpus,
+        "gpus": len(pool.devices) * pool.engine_gpus,
         "layout": pool.spread.text,
         "ranks": pool.spread.ranks,
         "stages": pool.spread.stages,
         "formats": {k: getattr(pool.formats, k).name for k in ("weights", "experts", "kv")},
         "context_tokens": pool.context_tokens,
+        "speculation": _speculation(pool),
         "max_num_seqs": engine.max_num_seqs,
         "max_num_batched_tokens": engine.max_num_batched_tokens,
         "memory": {
@@ -60,6 +63,23 @@ def _pool(pool: PoolPlan) -> Facts:
             "kv_tokens": blocks * engine.block_size,
             "longest_sequence_tokens": longest_sequence(pool),
         },
+    }
+
+
+def _speculation(pool: PoolPlan) -> Facts | None:
+    """Who drafts in a pool; None = nobody. Its weights are among the pool's where it has no GPUs of
+    its own."""
+    plan = pool.drafting
+    if plan is None:
+        return None
+    work = plan.draft.drafting(pool.model, pool.formats)
+    return {
+        "draft": plugins.name_of(plan.draft),
+        "draft_tokens": plan.most.steps,
+        "verify_tokens": plan.most.tokens,
+        "draft_length": plugins.name_of(plan.length),
+        "weight_bytes": draft_weight_bytes(work, plan.spread or one_stage(pool.spread)),
+        "gpus_per_engine": plan.gpus,
     }
 
 

@@ -29,7 +29,14 @@ from sim.scenario.placing import Devices, place, wires
 from sim.scenario.scenario import Scenario
 from sim.scenario.scorers import place_scorers, pool_of
 from sim.scenario.settings import PoolSettings, Settings
-from sim.scenario.speculating import DraftPlan, apart_spread, drafts, memory_with, plan_draft
+from sim.scenario.speculating import (
+    DraftPlan,
+    apart_spread,
+    draft_params,
+    drafts,
+    memory_with,
+    plan_draft,
+)
 from sim.workload.request import Source
 
 DRAFT = "'s draft"
@@ -168,6 +175,7 @@ def _loop(
             utilization=p.settings.engine.gpu_memory_utilization,
             block_tokens=p.settings.engine.block_size if p.caches_prefixes else 0,
             longest_tokens=longest_sequence(p),
+            draft_params=draft_params(p.settings, model, p.formats),
         )
         for p in pools
     )
@@ -189,11 +197,13 @@ def _scorers(
 
 
 def longest_sequence(pool: PoolPlan) -> int:
-    """Most tokens of a sequence that has a rank's KV pool to itself, up to the context."""
+    """Most tokens of a sequence that has a rank's KV pool to itself, up to the context; with room
+    for its drafts."""
     block, memory = pool.settings.engine.block_size, pool.memory
+    ahead = 0 if pool.drafting is None else pool.drafting.most.tokens - 1
 
     def fits(blocks: int) -> bool:
-        tokens = blocks * block
+        tokens = min(blocks * block + ahead, max(pool.context_tokens, blocks * block))
         kept = (min(tokens, g.cap_tokens or tokens) * g.units for g in memory.groups)
         return sum(-(-k // block) for k in kept) <= memory.units
 

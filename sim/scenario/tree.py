@@ -34,20 +34,25 @@ def below(hint: Any, key: str) -> Any:
     return next((typing.get_args(d)[-1] for d in _dicts_in(hint)), None)
 
 
-def policies(hint: Any, above: Path = ()) -> Iterator[tuple[str, Path]]:
-    """(folder, path of the setting) wherever a policy may be named, policies inside policies too.
-    The key of a mapping by name is written NAME."""
+def policies(
+    hint: Any, above: Path = (), inside: tuple[str, ...] = ()
+) -> Iterator[tuple[str, Path]]:
+    """(folder, path of the setting) wherever a policy may be named, policies inside policies too,
+    but not those made of others of their own folder. The key of a mapping by name is written
+    NAME."""
     package = policy_package(hint)
     if package is not None:
+        if package in inside:
+            return
         yield package, above
         for name in plugins.names(package):
-            yield from policies(plugins.load(package, name), (*above, name))
+            yield from policies(plugins.load(package, name), (*above, name), (*inside, package))
         return
     for cls in dataclasses_in(hint):
         for name, inner in typing.get_type_hints(cls, include_extras=True).items():
-            yield from policies(inner, (*above, name))
+            yield from policies(inner, (*above, name), inside)
     for mapping in _dicts_in(hint):
-        yield from policies(typing.get_args(mapping)[-1], (*above, "NAME"))
+        yield from policies(typing.get_args(mapping)[-1], (*above, "NAME"), inside)
 
 
 def _dicts_in(hint: Any) -> list[Any]:

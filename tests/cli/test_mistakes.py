@@ -62,6 +62,35 @@ SET = [
         "'deployment.disaggregated': stream needs a decode engine while the prompt is computed; "
         "write pair_at: arrival",
     ),
+    ("pools.serve.speculation=eagl", "is not one of the drafts; did you mean 'eagle'?"),
+    ("pools.serve.speculation=eagle", "'pools.serve.speculation.eagle.acceptance' is missing"),
+    (
+        "pools.serve.speculation={mtp: {acceptance: {iid: 0.8}}}",
+        "pools.serve: mtp: llama-3.1-8b comes without multi-token-prediction layers; write eagle",
+    ),
+    (
+        "pools.serve.speculation={eagle: {acceptance: {iid: 1.5}}}",
+        "is 1.5; it must be at most 1",
+    ),
+    (
+        "pools.serve={engine: {max_num_batched_tokens: 64, max_num_seqs: 32}, "
+        "speculation: {eagle: {acceptance: {iid: 0.8}}}}",
+        "max_num_batched_tokens: 64 is below the 128 tokens of max_num_seqs 32 sequences with 4",
+    ),
+    (
+        "pools.serve.draft_length=quickest",
+        "pools.serve: draft_length: quickest has no effect without speculation; leave it out",
+    ),
+    (
+        "pools.serve={speculation: {eagle: {acceptance: {iid: 0.8}}}, "
+        "draft_length: {by_batch: {lengths: {8: 5}}}}",
+        "by_batch.lengths asks for 5 drafts and the draft has 3; write fewer",
+    ),
+    (
+        "pools.serve={engines: 8, speculation: {draft_model: {model: llama-3.1-8b, apart: true, "
+        "acceptance: {iid: 0.8}}}}",
+        "8 (serve) + 8 (serve's draft) = 16 h100 GPUs are asked for",
+    ),
     ("deployment={disaggregated: {pair_at: arival}}", "must be 'arrival' or 'prefill_end'; did"),
     (
         "deployment=disaggregated",

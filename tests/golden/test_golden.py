@@ -48,6 +48,11 @@ SCENARIOS: dict[str, dict[str, Any]] = {
         topology="dgx_h100",
         pools={"serve": {"layout": {"dp_attention": {"dp": 4}}}},
     ),
+    # tests/theory/test_speculative_decoding.py, tests/properties/test_speculative_runs.py
+    "speculation": serving(
+        mixed(60),
+        pools={"serve": {"speculation": {"eagle": {"acceptance": {"iid": 0.75}}}}},
+    ),
     # tests/engine/test_lane.py (windows)
     "windows": serving(
         mixed(40),
