@@ -62,7 +62,8 @@ class Stays:
                 now_s,
             )
         )
-        self._open_next(sequence, now_s)
+        if closed != FINISHED:
+            self._open_next(sequence, now_s)
 
     @staticmethod
     def _open_next(sequence: Sequence, now_s: float) -> None:
