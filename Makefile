@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench bench-pricing sizes clean help
+.PHONY: demo test check bench bench-pricing bench-loops sizes clean help
 
 help:           ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/  /'
@@ -37,6 +37,9 @@ bench: .venv/ready-dev ## speed of the simulator on this machine (minutes)
 
 bench-pricing: .venv/ready-dev ## microseconds of pricing a step, by layout and kind of attention
 	$(BIN)/python -m tests.benchmarks.pricing
+
+bench-loops: .venv/ready-dev ## speed of large rollouts: playing, writing, measuring
+	$(BIN)/python -m tests.benchmarks.loops
 
 sizes:          ## the longest files and functions
 	@find sim -name '*.py' | xargs wc -l | sort -rn | head -12

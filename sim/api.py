@@ -27,6 +27,8 @@ class Result:
     """As in `summary.json`."""
     partial: bool
     """Ended by Ctrl-C; what was played is there."""
+    gave_up: str = ""
+    """Why a loop of rollouts and training ended before its last step; what was played is there."""
 
     def table(self, name: str) -> Any:
         """A table of the run as a pandas DataFrame: `requests`, `steps`, `transfers`, …"""
@@ -52,7 +54,9 @@ def run(
     worked_out = plan(loaded)
     own = out is None or not Path(out).exists()
     path = next_folder(loaded.settings.name) if out is None else Path(out)
-    partial = _play(worked_out, path, own, progress).partial
+    outcome = _play(worked_out, path, own, progress)
+    partial, gave_up = outcome.partial, outcome.gave_up
+    del outcome
     gc.collect()  # the cluster is a knot of references; measuring wants its memory
     folder = RunFolder.open(path)
     doing("measuring")
@@ -66,7 +70,7 @@ def run(
     except (BrokenInvariant, KeyboardInterrupt) as error:
         error.add_note(str(path))
         raise
-    return Result(folder, summary, partial)
+    return Result(folder, summary, partial, gave_up)
 
 
 def _play(worked_out: Plan, path: Path, own: bool, progress: Progress | None) -> Outcome:

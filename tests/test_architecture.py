@@ -40,7 +40,9 @@ MAY_USE: dict[str, set[str]] = {
     },
 }  # fmt: skip
 
-PERF_SEES_OF_NETWORK = {"sim.network.topology", "sim.network.collectives"}
+PERF_SEES_OF_NETWORK = {
+    "sim.network.topology", "sim.network.collectives", "sim.network.sharing",
+}  # fmt: skip
 SIMPY_FREE = (
     "catalog", "perf", "kvcache", "workload", "measure", "report", "record", "network",
 )  # fmt: skip

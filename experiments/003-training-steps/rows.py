@@ -69,43 +69,19 @@ class Pipeline:
     last_forward: float
     last_backward: float
     iteration: float
+    spread: tuple[float, float, float] | None = None
+    """Of every stage when the vocabulary is cut over them: layers forward, backward (middles of
+    11.1 to 11.6 and 22.0 to 22.4), and the vocabulary's passes together."""
 
 
 PIPELINES = (
-    Pipeline(2048, 262144, 10.5, 20.9, 36.8, 52.4, 11722),
-    Pipeline(2048, 131072, 10.5, 21.0, 24.2, 37.6, 8203),
-    Pipeline(2048, 65536, 10.6, 21.2, 17.7, 29.8, 6410),
-    Pipeline(2048, 32768, 10.7, 21.3, 14.6, 26.0, 5490),
+    Pipeline(2048, 262144, 10.5, 20.9, 36.8, 52.4, 11722, (11.35, 22.2, 9.7)),
+    Pipeline(2048, 131072, 10.5, 21.0, 24.2, 37.6, 8203, (11.35, 22.2, 5.5)),
+    Pipeline(2048, 65536, 10.6, 21.2, 17.7, 29.8, 6410, (11.35, 22.2, 3.45)),
+    Pipeline(2048, 32768, 10.7, 21.3, 14.6, 26.0, 5490, (11.35, 22.2, 2.4)),
     Pipeline(4096, 262144, 23.5, 45.4, 76.5, 106.8, 23959),
     Pipeline(4096, 131072, 23.4, 45.4, 50.9, 77.2, 16932),
     Pipeline(4096, 65536, 23.7, 45.8, 37.9, 63.8, 13577),
     Pipeline(4096, 32768, 23.8, 46.4, 31.6, 56.5, 11825),
 )
 """Artifact of arXiv 2411.05288 (sail-sg/VocabularyParallelism): mean of stages 2 to 7, stage 8."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sync:
-    """One weight synchronisation; seconds as printed, a range."""
-
-    name: str
-    params: float
-    tensors: int
-    senders: int
-    engines: int
-    width: int
-    quantised: bool
-    theirs: tuple[float, float]
-    use: str
-
-
-SYNCS = (
-    Sync("NeMo-RL Qwen3-4B", 4.02e9, 398, 8, 1, 8, False, (0.21, 0.34), "fitted"),
-    Sync("NeMo-RL Qwen3-30B-A3B bf16", 30.5e9, 18867, 8, 1, 8, False, (0.74, 1.00), "fitted"),
-    Sync("NeMo-RL Qwen3-30B-A3B FP8", 30.5e9, 18867, 8, 1, 8, True, (2.9, 4.0), "fitted"),
-    Sync("veRL 7B, 4+4", 7.6e9, 339, 4, 1, 4, False, (0.02, 0.12), "compared"),
-    Sync("veRL 30B, 16+16", 30.5e9, 18867, 16, 2, 8, False, (4.38, 15.76), "compared"),
-    Sync("veRL 235B, 64+64", 235.1e9, 36945, 64, 8, 8, False, (23.70, 58.57), "compared"),
-)
-"""NeMo-RL's documentation (H100, NCCL); veRL's documentation (with the checkpoint engine, and
-before it). assumed: pools, senders and widths of NeMo-RL's rows; engines of 8 GPUs of veRL's."""

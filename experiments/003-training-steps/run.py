@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from rows import PIPELINES, PTD_P, SYNCS, TABLE_1, ZERO_3, Pipeline, Run, Sync
+from rows import PIPELINES, PTD_P, TABLE_1, ZERO_3, Pipeline, Run
 
 from sim.catalog.gpu import load_gpu
 from sim.catalog.model import DenseFfn, GroupedAttention, Layer, Model
@@ -20,7 +20,7 @@ from sim.perf.training import (
     trainer,
 )
 from sim.perf.training.asynchrony import end_to_end_bound
-from sim.perf.training.weight_sync import WeightSync, sync_s
+from sim.perf.training.schedules import pipeline_s
 
 ZERO_3_RECIPE = replace(MEGATRON_2021, zero=3, gradient_overlap=1.0, weight_overlap=1.0)
 """DeepSpeed's defaults overlap both; all of the traffic may hide."""
@@ -85,30 +85,17 @@ def pipelines(p: Pipeline) -> Iterator[str]:
     yield row(name, "head forward, ms", p.last_forward - p.forward, 1e3 * extra[0])
     yield row(name, "head backward, ms", p.last_backward - p.backward, 1e3 * extra[1])
     yield row(name, "iteration, ms", p.iteration, 1e3 * step.pipeline_s)
-    cut = trainer(model, gpu, topology, TrainingLayout(pp=8, vocabulary="stages"), recipe)
-    spread = cut.plan(batch, check=False)
-    yield row(name, "iteration, vocabulary over stages, ms", None, 1e3 * spread.pipeline_s)
-    yield row(name, "its memory, GB", None, spread.memory.total_bytes / 1e9)
-
-
-def syncs(s: Sync) -> str:
-    """Seconds of a weight synchronisation on H100 nodes."""
-    nodes = -(-s.senders // 8) + -(-s.engines * s.width // 8)
-    topology = load_topology("dgx_h100", nodes=nodes)
-    first = 8 * -(-s.senders // 8)
-    engines = tuple(
-        tuple(range(first + i * s.width, first + (i + 1) * s.width)) for i in range(s.engines)
-    )
-    sync = WeightSync(bytes_per_param=1.0, quantise="sender") if s.quantised else WeightSync()
-    time = sync_s(
-        sync, load_gpu("h100"), topology,
-        params=s.params, tensors=s.tensors, senders=tuple(range(s.senders)), engines=engines,
-    )  # fmt: skip
-    low, high = s.theirs
-    return (
-        f"| {s.name} | {s.use} | {low}–{high} | {time.seconds:.2f} | wire {time.wire_s:.2f}, "
-        f"tensors {time.tensors_s:.2f}, quantise {time.quantise_s:.2f}, rest {time.reload_s:.2f} |"
-    )
+    for way in ("stages", "interlaced"):
+        layout = TrainingLayout(pp=8, vocabulary=way)  # type: ignore[arg-type]
+        cut = trainer(model, gpu, topology, layout, recipe)
+        spread = cut.plan(batch, check=False)
+        if way == "stages" and p.spread is not None:
+            head_s = cut.costs(batch.replicas[0][0])[3][0].backward["head"]
+            yield row(name, "vocabulary passes of a stage, ms", p.spread[2], 1e3 * head_s)
+            played = pipeline_s(8, 128, p.spread[0], p.spread[1] + p.spread[2])
+            yield row(name, "iteration, vocabulary: stages, from measured passes, ms", None, played)
+        yield row(name, f"iteration, vocabulary: {way}, ms", None, 1e3 * spread.pipeline_s)
+        yield row(name, "its memory, GB", None, spread.memory.total_bytes / 1e9)
 
 
 def main() -> None:
@@ -130,9 +117,6 @@ def main() -> None:
     print(f"{head}\n|---|---|--:|--:|--:|")
     for p in PIPELINES:
         print("\n".join(pipelines(p)))
-    print("\n## Weight synchronisation, H100\n")
-    print("| run | use | theirs, s | ours, s | parts |\n|---|---|--:|--:|---|")
-    print("\n".join(map(syncs, SYNCS)))
     print("\n## End-to-end bound of speculative rollouts\n")
     print(f"{head}\n|---|---|--:|--:|--:|")
     print(row("RL-Think", "bound", 1.85, end_to_end_bound(133.6 / 185.3, 2.77)))

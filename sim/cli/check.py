@@ -46,7 +46,10 @@ def _print(facts: Facts, console: Console) -> None:
     for name, pool in facts["pools"].items():
         _print_pool(name, pool, console)
     _print_machine(facts["topology"], console)
-    _print_workload(facts["workload"], console)
+    if facts["loop"] is not None:
+        _print_loop(facts["loop"], console)
+    else:
+        _print_workload(facts["workload"], console)
     console.print("\nAssumptions", style="bold")
     for row in facts["assumptions"]:
         value = f" = {row['value']}" if row["value"] else ""
@@ -85,6 +88,32 @@ def _print_pool(name: str, pool: Facts, console: Console) -> None:
         f"  KV cache: {m['kv_blocks']:,} blocks = {m['kv_tokens']:,} tokens{ranks}; the longest "
         f"sequence has {m['longest_sequence_tokens']:,} tokens (context "
         f"{pool['context_tokens']:,})"
+    )
+
+
+def _print_loop(loop: Facts, console: Console) -> None:
+    from sim.units import human_bytes, human_seconds
+
+    m = loop["memory"]
+    where = "on the pools' GPUs" if loop["colocated"] else "on GPUs of its own"
+    console.print("\nLoop", style="bold")
+    console.print(
+        f"  {loop['steps']} steps, {loop['cadence']}: {loop['prompts_per_step']:,} prompts × "
+        f"{loop['samples_per_prompt']} samples; prompts of {loop['prompt_tokens_mean']:,.0f} "
+        f"tokens, answers of {loop['response_tokens_mean']:,.0f} on average and "
+        f"{loop['response_tokens_max']:,} at most (first batch)"
+    )
+    console.print(
+        f"  trainer {loop['trainer_layout']}: {loop['trainer_gpus']} GPUs {where}; per GPU "
+        f"{human_bytes(m['weight_bytes'])} weights + {human_bytes(m['gradient_bytes'])} gradients "
+        f"+ {human_bytes(m['optimizer_bytes'])} optimiser + {human_bytes(m['activation_bytes'])} "
+        f"activations + {human_bytes(m['reserve_bytes'])} reserve = "
+        f"{human_bytes(m['total_bytes'])} of {human_bytes(m['gpu_bytes'])}"
+    )
+    console.print(
+        f"  first batch: training {human_seconds(loop['train_s'])} (MFU {100 * loop['mfu']:.0f} "
+        f"%), log-probabilities {human_seconds(loop['logprob_s'])}; new weights to the engines "
+        f"{human_seconds(loop['weights_s'])}, {human_bytes(loop['weights_bytes'])} on the wires"
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sim.cli.failures import INTERRUPTED
+from sim.cli.failures import INTERRUPTED, MISTAKE
 from sim.cli.options import Json, ScenarioFile, Set, load_scenario
 from sim.cli.output import out_console, print_json
 
@@ -56,6 +56,9 @@ def run(
     _show(result, json, perf_counter() - began)
     if replaced:
         typer.echo("it replaced an earlier run there", err=True)
+    if result.gave_up:
+        typer.echo(f"error: {result.gave_up}", err=True)
+        raise typer.Exit(MISTAKE)
     if result.partial:
         raise typer.Exit(INTERRUPTED)
 

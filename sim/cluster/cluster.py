@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 from simpy.events import Event
 
@@ -10,6 +10,7 @@ from sim.clock import ARRIVAL, Clock
 from sim.cluster.admissions import Admission
 from sim.cluster.deployments import Running
 from sim.cluster.frontend import Desk
+from sim.engine.engine import Engine
 from sim.engine.sampler import Sampler
 from sim.engine.sequence import Sequence
 from sim.errors import BrokenInvariant
@@ -17,7 +18,10 @@ from sim.record.log import Log
 from sim.record.tables import NONE, REASONS, STATES
 from sim.workload.request import Happening, Request, Source
 
-FINISHED, REJECTED, FAILED, UNFINISHED = range(len(STATES))
+FINISHED, REJECTED, FAILED, UNFINISHED, CANCELLED = range(len(STATES))
+
+
+_WHY = {FAILED: "fault", CANCELLED: "client"}
 
 
 class Cluster:
@@ -42,6 +46,8 @@ class Cluster:
         self._source = source
         self._sampler = sampler
         self._admission = admission
+        self.on_end: Callable[[Request, Sequence], None] | None = None
+        """Told of every request that ends, before the source is."""
         self._desk = desk
         self._inside: dict[int, tuple[Request, Sequence]] = {}
         self._deployment: Running
@@ -64,10 +70,17 @@ class Cluster:
         self.clock.process(self._arrivals())
 
     def _arrivals(self) -> Generator[Event, None, None]:
-        """Every request at its time; when there is none at present, wait for a happening."""
+        """Every request at its time; when there is none at present, wait for a happening.
+
+        One that comes at this very moment, before anything else happens, needs no event of its own
+        (thousands may arrive at once).
+        """
         clock, source = self.clock, self._source
         while True:
             time_s = source.peek()
+            if time_s is not None and time_s <= clock.now and clock.would_be_next(ARRIVAL):
+                self._accept(source.take())
+                continue
             self._next_s = float("inf") if time_s is None else max(time_s, clock.now)
             self._wake = clock.event() if time_s is None else clock.at(self._next_s, ARRIVAL)
             yield self._wake
@@ -94,7 +107,27 @@ class Cluster:
         ready = self.clock.at(self._desk.ready_s(self.clock.now, request.prompt_tokens), ARRIVAL)
         callbacks = ready.callbacks
         if callbacks is not None:
-            callbacks.append(lambda _: self._deployment.accept(sequence))
+            callbacks.append(lambda _: self._past_the_desk(sequence))
+
+    def _past_the_desk(self, sequence: Sequence) -> None:
+        if sequence.number in self._inside:
+            self._deployment.accept(sequence)
+
+    def cancel(self, number: int) -> None:
+        """The client gives a request up. It ends as cancelled as soon as no pass works on it, or
+        as finished if that pass makes its last token."""
+        if number not in self._inside:
+            raise BrokenInvariant(f"request {number} is given up at {self.clock.now} s, but ended")
+        sequence = self._inside[number][1]
+        if sequence.engine is None:  # still at the desk
+            self.cancelled(sequence)
+        else:
+            self._deployment.cancel(sequence)
+
+    def move(self, number: int, engine: Engine) -> None:
+        """A request that is in an engine goes on in another, when no pass works on it."""
+        sequence = self._inside[number][1]
+        self._deployment.move(sequence, engine, engine.gauges.idlest())
 
     # ---- what the deployment tells
 
@@ -111,13 +144,19 @@ class Cluster:
         """The request was lost."""
         self._end(sequence, FAILED, NONE, Happening.FAILED)
 
+    def cancelled(self, sequence: Sequence) -> None:
+        """No engine has it any more."""
+        self._end(sequence, CANCELLED, NONE, Happening.CANCELLED)
+
     def _end(self, sequence: Sequence, state: int, engine: int, what: Happening) -> None:
         request, known = self._inside.pop(sequence.number)
         if known is not sequence:
             raise BrokenInvariant(f"request {sequence.number} ended twice at {self.clock.now} s")
         self._sampler.forget(sequence.number)
-        reason = REASONS.index("fault") if state == FAILED else 0
+        reason = REASONS.index(_WHY[state]) if state in _WHY else 0
         self._row(request, sequence, state, engine, reason)
+        if self.on_end is not None:
+            self.on_end(request, sequence)
         self._tell(what, request)
 
     def _tell(self, what: Happening, request: Request) -> None:
@@ -126,18 +165,21 @@ class Cluster:
         if not source.listens:
             return
         source.on_event(what, request, clock.now)
+        self.look_again()
+
+    def look_again(self) -> None:
+        """The source may have something to send earlier than it had."""
         if self._wake is not None:
-            time_s = source.peek()
+            time_s, now = self._source.peek(), self.clock.now
             if time_s is not None and time_s < self._next_s:
-                self._next_s = max(time_s, clock.now)
-                self._wake = clock.retime(self._wake, self._next_s, ARRIVAL)
+                self._next_s = max(time_s, now)
+                self._wake = self.clock.retime(self._wake, self._next_s, ARRIVAL)
 
     def _row(
         self, request: Request, sequence: Sequence, state: int, engine: int, reason: int
     ) -> None:
-        now = self.clock.now
         self.ended[state] += 1
-        self.last_end_s = max(self.last_end_s, now)
+        self.last_end_s = now = self.clock.now
         self._log.requests(
             (
                 request.number,

@@ -97,7 +97,8 @@ class Handoffs:
         self._go_on(handoff)
 
     def cancel(self, number: int) -> None:
-        """The request ended in the prefill pool, or was lost there: give the room back."""
+        """The request ended in the prefill pool, was lost there, or was given up: give the room
+        back. Bytes that are on their way cross the links all the same."""
         handoff = self.under_way.pop(number, None)
         if handoff is not None:
             handoff.cancelled = True
@@ -156,6 +157,8 @@ class Handoffs:
             )
         )
         (src, src_rank), (dst, dst_rank) = handoff.src, handoff.dst
+        if src.version != dst.version:
+            handoff.sequence.mark(src.version)
         src.release(src_rank, handoff.sequence)
         self.arrived(handoff)
         dst.arrive(dst_rank, handoff.sequence)

@@ -28,6 +28,9 @@ class Ears(Protocol):
     def failed(self, sequence: Sequence) -> None:
         """It was lost with an engine."""
 
+    def cancelled(self, sequence: Sequence) -> None:
+        """Its client gave it up, and every engine has let it go."""
+
 
 @dataclass(frozen=True, slots=True)
 class ClusterServices:

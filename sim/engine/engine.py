@@ -14,6 +14,7 @@ from simpy.events import Event
 
 from sim.clock import DECIDE, STEP_END
 from sim.engine.batchers import Batcher
+from sim.engine.departures import Departures
 from sim.engine.flight import NO_CHUNKS, Flight
 from sim.engine.levers import RUNNING, Levers
 from sim.engine.pacer import Pacer
@@ -24,7 +25,7 @@ from sim.engine.sequence import Sequence
 from sim.engine.stays import DECODING, FINISHED, HANDED_OFF, PREEMPTED, Stays
 from sim.engine.track import Track
 from sim.engine.verify_lane import AnyLane
-from sim.perf.shape import StepShape, capped_pairs, pairs
+from sim.perf.shape import StepShape
 from sim.record.tables import NONE
 
 
@@ -58,19 +59,18 @@ class Engine:
         self._mixed = batcher.mixed
         self._sent_back = False
         """Somebody was preempted in this beat."""
-        self.flights = [self._flight(slot, services) for slot in range(pacer.timer.stages)]
+        slots, log = pacer.timer.stages, services.log
+        self.flights = [
+            Flight.of(number, slot, slots, ranks, log, mixed=self._mixed) for slot in range(slots)
+        ]
+        self.version = 0
+        """Of its weights."""
+        self.departures = Departures(self)
         self.levers = Levers(self, services.log.engines)
         for rank in ranks:
             rank.preempted = self._preempted
         for flight in self.flights:
             self.clock.process(self._serve(flight))
-
-    def _flight(self, slot: int, services: Services) -> Flight:
-        emit, slots = services.log.steps, self.pacer.timer.stages
-        decode = Track(self.number, slot, emit)
-        prefill = decode if self._mixed else Track(self.number, slots + slot, emit)
-        seats = [(rank, rank.lanes[slot]) for rank in self.ranks]
-        return Flight(slot, self.number * slots + slot, decode, prefill, seats)
 
     # ---- the loop
 
@@ -86,7 +86,6 @@ class Engine:
                 flight.resting = True
                 flight.wake = clock.event()
                 yield flight.wake
-                flight.resting = False
                 continue
             self.pacer.price(flight)
             if flight.prefills and self.on_last_pass:
@@ -161,14 +160,8 @@ class Engine:
         """Add the prompt chunks to a rank's shape."""
         caps = self.pacer.timer.caps
         for chunk in chunks:
-            offset, tokens, sequence = chunk.offset, chunk.tokens, chunk.sequence
-            shape.prefills += 1
-            shape.prefill_tokens += tokens
-            shape.prefill_pairs += pairs(offset, tokens)
-            shape.prefill_kv_tokens += offset + tokens
-            shape.sampled += chunk.last
-            for i, cap in enumerate(caps):
-                shape.capped_pairs[i] += capped_pairs(offset, tokens, cap)
+            shape.add_prompt(chunk.offset, chunk.tokens, caps, last=chunk.last)
+            sequence = chunk.sequence
             if sequence.last_step == NONE:
                 sequence.first_step = NONE
                 if sequence.first_step_s != sequence.first_step_s:
@@ -180,7 +173,7 @@ class Engine:
         if any(r.waiting or r.prefilling or r.arrived for r in self.ranks):
             for flight in self.flights:
                 if flight.resting:
-                    flight.retime(self.clock, self.clock.now, DECIDE + flight.order)
+                    flight.rouse(self.clock)
 
     def _announce(self, flight: Flight) -> None:
         """Tell whoever streams KV which prompts this pass completes."""
@@ -195,7 +188,7 @@ class Engine:
     def _commit(self, flight: Flight) -> None:
         """Count the tokens of the passes that ended; finish, hand off and free."""
         track, ends = flight.track, flight.ends
-        step = len(track.ends)
+        step = track.steps
         track.commit(ends, flight.pipeline_s, flight.contention_s)
         if flight.decodes:
             flight.take_growth(len(ends))
@@ -212,6 +205,8 @@ class Engine:
                 rank.room.grant()
         if flight.aborted:
             self.levers.lose_everything()
+        if self.departures.awaited:
+            self.departures.soon()
         if len(self.flights) > 1:
             self._wake_others()
 
@@ -227,8 +222,9 @@ class Engine:
                 self._finish(rank, sequence)
 
     def _finish(self, rank: Rank, sequence: Sequence) -> None:
-        del rank.running[sequence]
-        rank.release(sequence)
+        rank.finish(sequence)
+        if self.version or sequence.versions:
+            sequence.mark(self.version)
         self.gauges.left(rank.index)
         self.port.finished(self, rank.index, sequence)
 
@@ -266,13 +262,9 @@ class Engine:
 
     def _preempted(self, rank: Rank, sequence: Sequence, lane: AnyLane | None) -> None:
         """A rank has sent a sequence back: its stay ends and the next one begins."""
-        left, self._sent_back = 0, True
-        if lane is None:
-            left = sequence.target - sequence.computed
-            self.stays.prefill(rank.index, sequence, PREEMPTED)
-        else:
-            slot = rank.lanes.index(lane)
-            self.stays.decode(rank.index, lane.tick, slot, sequence, PREEMPTED)
+        self._sent_back = True
+        left = sequence.target - sequence.computed if lane is None else 0
+        self.stays.end(rank, lane, sequence, PREEMPTED)
         self.gauges.computed(rank.index, left - sequence.ask.prompt_tokens - sequence.generated)
 
     # ---- what others may ask of it
@@ -280,6 +272,7 @@ class Engine:
     def submit(self, rank: int, sequence: Sequence) -> None:
         """A sequence whose prompt is to be computed joins the waiting line of a rank."""
         sequence.enter_s = self.clock.now
+        sequence.engine, sequence.rank = self, rank
         self.gauges.came(rank, sequence.target - sequence.computed)
         self.ranks[rank].waiting.push(sequence)
         self.poke()
@@ -306,6 +299,7 @@ class Engine:
     def arrive(self, rank: int, sequence: Sequence) -> None:
         """The KV of a sequence with a reservation is here: it decodes from the next pass on."""
         sequence.enter_s = self.clock.now
+        sequence.engine, sequence.rank = self, rank
         self.ranks[rank].take_in(sequence)
         self.poke()
 
@@ -327,7 +321,7 @@ class Engine:
         """Something has changed: wake those who rest, end a leap with its pass in progress."""
         for flight in self.flights:
             if flight.resting:
-                flight.retime(self.clock, self.clock.now, DECIDE + flight.order)
+                flight.rouse(self.clock)
             elif flight.leaping:
                 flight.cut(self.clock, STEP_END + flight.order)
 

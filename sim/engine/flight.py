@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import MutableSequence
 from collections.abc import Sequence as Many
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from simpy.events import Event
 
-from sim.clock import Clock
+from sim.clock import DECIDE, Clock
 from sim.engine.rank import Chunk, Rank
 from sim.engine.track import Track
 from sim.engine.verify_lane import AnyLane
 from sim.errors import BrokenInvariant
 from sim.perf.shape import StepShape
+from sim.record.log import Log
 
 if TYPE_CHECKING:
     from sim.engine.drafting import Drafting
@@ -53,7 +55,7 @@ class Flight:
     decodes: bool = False
     """Whether the lanes' members take part."""
     begun_s: float = 0.0
-    ends: list[float] = field(default_factory=list)
+    ends: MutableSequence[float] = field(default_factory=list)
     """End of every pass of the leap; one when it does not leap."""
     grown: int = 1
     """Passes of the leap whose KV units are taken."""
@@ -75,6 +77,17 @@ class Flight:
         self.prefill_shapes = [StepShape() for _ in self.seats]
         self.chunks = [NO_CHUNKS for _ in self.seats]
         self.track = self.decode_track
+
+    @classmethod
+    def of(
+        cls, engine: int, slot: int, slots: int, ranks: Many[Rank], log: Log, *, mixed: bool
+    ) -> Flight:
+        """Slot `slot` of an engine. Where prompts are computed in passes of their own, these have
+        a clock of their own."""
+        decode = Track(engine, slot, log)
+        prefill = decode if mixed else Track(engine, slots + slot, log)
+        seats = [(rank, rank.lanes[slot]) for rank in ranks]
+        return cls(slot, engine * slots + slot, decode, prefill, seats)
 
     def passes_begun(self, now_s: float) -> int:
         """Passes of the leap that have begun before, or end at, now."""
@@ -111,6 +124,11 @@ class Flight:
         """The slot's process goes on at `time_s` instead."""
         if self.wake is not None:
             self.wake = clock.retime(self.wake, time_s, order)
+
+    def rouse(self, clock: Clock) -> None:
+        """The slot's process, which rests, looks again who may run, at the end of this instant."""
+        self.resting = False
+        self.retime(clock, clock.now, DECIDE + self.order)
 
     def cut(self, clock: Clock, step_end: int) -> None:
         """End the leap with the pass in progress."""

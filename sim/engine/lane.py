@@ -109,6 +109,10 @@ class Lane:
         if self._caps:
             self._count_caps(sequence, computed, -1)
 
+    def made(self, sequence: Sequence) -> int:
+        """Tokens that a member has made here."""
+        return self.tick - sequence.join_tick
+
     @property
     def decode_tokens(self) -> int:
         """Tokens that the members bring to a pass."""
@@ -162,6 +166,8 @@ class Lane:
         """Units needed for the passes `tick + first` … `tick + last − 1` together."""
         if last <= first:
             return 0
+        if last == first + 1 and self._counts:
+            return self._counts[(self.tick + first) % self._block] * self._all_units
         rounds, rest = divmod(last - first, self._block)
         begin = (self.tick + first) % self._block
         units = 0

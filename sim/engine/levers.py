@@ -1,7 +1,8 @@
-"""What faults, autoscalers, weight syncs and the end of a run do to an engine."""
+"""What faults, autoscalers, clients, weight updates and the end of a run do to an engine."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from sim.engine.flight import NO_CHUNKS
 from sim.engine.rank import Rank
 from sim.engine.sequence import Sequence
 from sim.engine.stays import FAILED, UNFINISHED
+from sim.engine.updates import flush, set_version
 from sim.engine.verify_lane import VerifyLane
 from sim.errors import BrokenInvariant
 from sim.record.log import Emit
@@ -23,7 +25,7 @@ RUNNING, PAUSED, STOPPED = range(len(ENGINE_STATES))
 
 @dataclass(frozen=True, slots=True)
 class Levers:
-    """Pause, resume, slow down, break and close one engine."""
+    """Pause, resume, slow down, break, update, empty and close one engine."""
 
     engine: Engine
     emit: Emit
@@ -36,10 +38,37 @@ class Levers:
         self._change(PAUSED)
         self.engine.poke()
 
+    def quiet(self, told: Callable[[], None]) -> None:
+        """Call back as soon as no pass is under way: at once, or at the end of a commit. After a
+        pause, until the resume, nothing changes in the engine but by those who ask it to."""
+        self.engine.departures.when_quiet(told)
+
     def resume(self) -> None:
         """Go on after a pause or a fault."""
         self._change(RUNNING)
         self.engine.poke()
+
+    def withdraw(self, sequence: Sequence, out: Callable[[], None]) -> None:
+        """Take a sequence of this engine out, wherever it is: waiting, computing, arrived, or held
+        for a transfer. When no pass works on it any more (a leap ends with the pass in progress),
+        its KV is freed, its stay ends as `withdrawn`, and `out` is called: from then on it may be
+        submitted anywhere, where prompt and generated tokens are computed again. If its last token
+        is made by then, or a fault comes first, the port hears of that instead. The last of
+        several withdrawals counts."""
+        self.engine.departures.withdraw(sequence, out)
+
+    def flush(self, *, keep_kv: bool) -> None:
+        """The KV was made with old weights: nobody finds prefix blocks made until now. With
+        `keep_kv` the sequences go on with what they have (in-flight updates); else all that run
+        are sent back to the head of the waiting line, in order, and compute it again. KV that is
+        held for or on its way to another engine is kept. Only while the engine is quiet."""
+        flush(self.engine, keep_kv=keep_kv)
+
+    def set_version(self, version: int) -> None:
+        """The weights are of another version from now on, and so are the tokens. Only while the
+        engine is quiet."""
+        set_version(self.engine, version)
+        self._log()
 
     def set_draft_lag(self, versions: int) -> None:
         """From the next pass on the draft is so many versions of the weights behind the target.
@@ -85,6 +114,7 @@ class Levers:
     def lose_everything(self) -> None:
         """Report every sequence as lost, and start with an empty cache."""
         engine = self.engine
+        engine.departures.forget()
         for flight in engine.flights:
             flight.aborted = False
         for rank in engine.ranks:
@@ -126,16 +156,16 @@ class Levers:
                 self._close(rank, sequence, UNFINISHED)
 
     def _close(self, rank: Rank, sequence: Sequence, closed: int) -> None:
-        stays, lane = self.engine.stays, sequence.lane
+        lane = sequence.lane
         if lane is not None:
             lane.leave(sequence)
-            stays.decode(rank.index, lane.tick, rank.lanes.index(lane), sequence, closed)
-        elif sequence not in rank.arrived:
-            stays.prefill(rank.index, sequence, closed)
+        if lane is not None or sequence not in rank.arrived:
+            self.engine.stays.end(rank, lane, sequence, closed)
 
     def _change(self, state: int) -> None:
         self.engine.state = state
         self._log()
 
     def _log(self) -> None:
-        self.emit((self.engine.number, self.engine.clock.now, self.engine.state))
+        engine = self.engine
+        self.emit((engine.number, engine.clock.now, engine.state, engine.version))

@@ -6,11 +6,15 @@ leap); in a pipeline a pass goes through the stages, each of which serves passes
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import MutableSequence
 from itertools import accumulate
+
+import numpy as np
 
 from sim.engine.flight import LONGEST_PIECE, Flight
 from sim.perf.epochs import Epochs
-from sim.perf.step_timer import StepTimer
+from sim.perf.step_timer import Run, StepTimer
 
 
 class Pacer:
@@ -40,7 +44,7 @@ class Pacer:
         now, factor = flight.begun_s, self.factor
         passes, flight.grown = 1, 1
         if self._epochs is not None:
-            self.timer = self._epochs.at(len(flight.track.ends))
+            self.timer = self._epochs.at(flight.track.steps)
         flight.pipeline_s = flight.contention_s = 0.0
         if self._leap and not flight.prefills and factor == 1.0:
             passes = flight.piece
@@ -48,11 +52,9 @@ class Pacer:
                 passes = 1 if rank.pressed else rank.horizon(lane, passes)
             flight.piece = min(2 * flight.piece, LONGEST_PIECE)
             if self._epochs is not None:
-                passes = min(passes, self._epochs.left(len(flight.track.ends)))
+                passes = min(passes, self._epochs.left(flight.track.steps))
         if passes > 1:
-            seconds = self.timer.price_run(flight.shapes, passes)
-            flight.ends = list(accumulate(seconds, initial=now))
-            del flight.ends[0]
+            flight.ends = _ends(now, self.timer.price_run(flight.shapes, passes))
         elif len(self._stage_free) == 1:
             flight.ends = [now + self.timer.price(flight.shapes)]
             if factor != 1.0:
@@ -70,3 +72,14 @@ class Pacer:
             ready = start + seconds * self.factor
             free[i] = ready
         return ready
+
+
+def _ends(start_s: float, seconds: Run) -> MutableSequence[float]:
+    """When each of a run of passes ends: sums in the order of the passes, to the bit the same for
+    lists and arrays."""
+    if isinstance(seconds, list):
+        ends = list(accumulate(seconds, initial=start_s))
+        del ends[0]
+        return ends
+    seconds[0] += start_s
+    return array("d", np.cumsum(seconds).tobytes())

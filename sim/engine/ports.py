@@ -71,6 +71,10 @@ class Gauges:
         """Prompt tokens have been computed."""
         self.load[rank] -= prompt_tokens
 
+    def idlest(self) -> int:
+        """The first of the ranks with the fewest requests."""
+        return min(range(len(self.load)), key=self.load.__getitem__)
+
     def nothing_to_compute(self, rank: int) -> None:
         """No prompt is left."""
         self.load[rank] -= self.load[rank] % ONE_REQUEST

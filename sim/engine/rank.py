@@ -226,7 +226,7 @@ class Rank:
         sequence.stay_tokens += chunk.tokens
         if sequence.ask.block_ids:
             self.prefixes.publish(sequence, end)
-        if sequence.preemptions:
+        if sequence.computed_before:
             again = min(end, sequence.computed_before) - chunk.offset
             sequence.recomputed += max(0, again)
         first = chunk.offset == sequence.stay_cached
@@ -256,29 +256,48 @@ class Rank:
         victim = self.preemption.victim(s for s in reversed(self.running) if not s.in_flight)
         if victim is None:
             return None
-        del self.running[victim]
         self.pressed = True
-        lane = victim.lane
-        if lane is not None:
-            self.settle_growth(victim)
-            lane.leave(victim)
-        elif victim in self.prefilling:
-            self.prefilling.remove(victim)
+        lane = self.stop(victim)
         self.preempted(self, victim, lane)
-        self.release(victim)
-        victim.preemptions += 1
-        victim.computed_before = max(victim.computed_before, victim.computed)
-        victim.target = victim.ask.prompt_tokens + victim.generated
-        victim.computed = 0
-        self.waiting.push_back(victim)
+        self.put_back(victim)
         return victim
+
+    def stop(self, sequence: Sequence) -> AnyLane | None:
+        """A running sequence that no pass is working on runs no more; the lane that it left."""
+        del self.running[sequence]
+        lane = sequence.lane
+        if lane is not None:
+            self.settle_growth(sequence)
+            lane.leave(sequence)
+        elif sequence in self.prefilling:
+            self.prefilling.remove(sequence)
+        return lane
+
+    def put_back(self, sequence: Sequence) -> None:
+        """One that was stopped gives up its KV and waits again, before those who never ran."""
+        self.release(sequence)
+        sequence.preemptions += 1
+        sequence.start_over()
+        self.waiting.push_back(sequence)
+
+    def finish(self, sequence: Sequence) -> None:
+        """Its last token exists: its answer's full blocks stay for a next turn, the rest goes."""
+        del self.running[sequence]
+        if sequence.ask.block_ids:
+            self.prefixes.publish_answer(sequence)
+        self.release(sequence)
+        sequence.engine = None
 
     def settle_growth(self, sequence: Sequence) -> None:
         """Book the units that a decoding sequence grew by since it joined its lane."""
         if sequence.lane is None or sequence.reserved:
             return
         joined, now = sequence.lane.reach(sequence)
-        sequence.units += self.units_for(now) - self.units_for(joined)
+        if self._plain_units:
+            block = self._block
+            sequence.units += (-(-now // block) - -(-joined // block)) * self._plain_units
+        else:
+            sequence.units += self.units_for(now) - self.units_for(joined)
 
     def horizon(self, lane: AnyLane, limit: int) -> int:
         """Passes, at most `limit`, that change nothing but lengths: nobody finishes, crosses a cap
@@ -302,12 +321,19 @@ class Rank:
         waiting = [self.waiting.pop() for _ in range(len(self.waiting))]
         return [*self.running, *waiting, *self.arrived]
 
+    def forget_prefixes(self) -> None:
+        """Nobody finds prefix blocks that were made until now; who uses them keeps them."""
+        renamed = self.cache.disown()
+        for sequence in (*self.running, *self.held):
+            sequence.keys = [renamed.get(key, key) for key in sequence.keys]
+            self.prefixes.silence(sequence)
+
     def drop_all(self) -> tuple[list[Sequence], list[Sequence]]:
         """Lose everything, the KV cache included: (who computed or waited, who was held)."""
         lost, held = self.everyone(), list(self.held)
         for sequence in (*lost, *held):
             sequence.units, sequence.keys, sequence.key_tokens = 0, [], 0
-            sequence.chunks = 0
+            sequence.chunks, sequence.engine = 0, None
         self.running.clear()
         self.prefilling.clear()
         self.arrived.clear()

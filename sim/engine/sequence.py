@@ -10,6 +10,7 @@ from sim.record.tables import NONE
 from sim.workload.request import Ask
 
 if TYPE_CHECKING:
+    from sim.engine.engine import Engine
     from sim.engine.verify_lane import AnyLane
 
 NAN = float("nan")
@@ -30,6 +31,9 @@ class Sequence:
     """Tokens made, the ones of the lane in which it decodes not included."""
 
     # where it is
+    engine: Engine | None = None
+    """Its engine; None before the first one and after the last."""
+    rank: int = 0
     lane: AnyLane | None = None
     phase: int = 0
     join_tick: int = 0
@@ -67,6 +71,8 @@ class Sequence:
     verified: int = 0
     """Verify steps that it has had, in all its stays."""
     first_engine: int = NONE
+    versions: tuple[tuple[int, int], ...] = ()
+    """(version of the weights, tokens made up to its end), as far as `mark` was told of them."""
 
     @property
     def in_flight(self) -> bool:
@@ -75,5 +81,31 @@ class Sequence:
 
     @property
     def recomputing(self) -> bool:
-        """Whether its present stay repeats work that a preemption threw away."""
-        return self.preemptions > 0
+        """Whether its present stay repeats work that was thrown away."""
+        return self.computed_before > 0
+
+    def start_over(self) -> None:
+        """Its KV is gone: the prompt and what was generated are to be computed again."""
+        self.computed_before = max(self.computed_before, self.computed)
+        self.target = self.ask.prompt_tokens + self.generated
+        self.computed = 0
+
+    @property
+    def made(self) -> int:
+        """Tokens made so far, those of its lane included (between passes)."""
+        return self.generated + (self.lane.made(self) if self.lane is not None else 0)
+
+    def mark(self, version: int) -> None:
+        """The tokens made so far that nobody has marked were made with weights of `version`."""
+        known, made = self.versions, self.made
+        if not known or made > known[-1][1]:
+            same = bool(known) and known[-1][0] == version
+            self.versions = (*(known[:-1] if same else known), (version, made))
+
+    def by_version(self) -> tuple[tuple[int, int], ...]:
+        """(version, tokens made with it) in order. After its end; version 0 where no engine was
+        ever told another."""
+        if not self.versions:
+            return ((0, self.generated),) if self.generated else ()
+        ends = [0, *(end for _, end in self.versions)]
+        return tuple((v, end - ends[i]) for i, (v, end) in enumerate(self.versions))

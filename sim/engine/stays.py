@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sim.clock import Clock
+from sim.engine.rank import Rank
 from sim.engine.sequence import Sequence
+from sim.engine.verify_lane import AnyLane
 from sim.record.log import Emit
 from sim.record.tables import CLOSED, NONE, STAGES
 
 PREFILL, DECODE, RECOMPUTE = range(len(STAGES))
-FINISHED, HANDED_OFF, DECODING, PREEMPTED, FAILED, UNFINISHED = range(len(CLOSED))
+FINISHED, HANDED_OFF, DECODING, PREEMPTED, FAILED, UNFINISHED, WITHDRAWN = range(len(CLOSED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,15 @@ class Stays:
                 now_s,
             )
         )
-        self._open_next(sequence, now_s)
+        if closed != FINISHED:
+            self._open_next(sequence, now_s)
+
+    def end(self, rank: Rank, lane: AnyLane | None, sequence: Sequence, closed: int) -> None:
+        """A stay ends early: the decoding in a lane, or the computing of a prompt."""
+        if lane is None:
+            self.prefill(rank.index, sequence, closed)
+        else:
+            self.decode(rank.index, lane.tick, rank.lanes.index(lane), sequence, closed)
 
     @staticmethod
     def _open_next(sequence: Sequence, now_s: float) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence as Many
 
 from sim.engine.rank import Rank
 from sim.perf.shape import StepShape
-from sim.record.log import Emit
+from sim.record.log import Log
 
 
 class Track:
@@ -24,36 +24,43 @@ class Track:
         "_engine",
         "_first",
         "_heads",
-        "_n",
+        "_keeps",
         "_open",
         "_pipeline_s",
         "ends",
+        "last_s",
         "number",
+        "steps",
     )
 
-    def __init__(self, engine: int, number: int, emit: Emit) -> None:
+    def __init__(self, engine: int, number: int, log: Log) -> None:
+        self.steps = 0
+        """Passes so far; the number of the next one."""
+        self.last_s = 0.0
+        """End of the last pass, seconds."""
         self.ends = array("d")
-        """End of every pass, seconds."""
+        """End of every pass; empty where the log does not keep them."""
         self.number = number
+        self._keeps = log.keeps_steps
         self._engine = engine
-        self._emit = emit
+        self._emit = log.steps
         self._open = False
-        self._first = self._n = 0
+        self._first = 0
         self._pipeline_s = self._contention_s = 0.0
         self._heads: list[tuple[float, ...]] = []
 
     def continues(self, start_s: float) -> bool:
         """Whether a pass with the same members that starts now goes on with the open run."""
-        return self._open and self.ends[-1] == start_s
+        return self._open and self.last_s == start_s
 
     def begin(
         self, start_s: float, shapes: Many[StepShape], ranks: Many[Rank], prefill_gap_s: float
     ) -> None:
         """A pass with other members, or after a gap, begins: write the run before it."""
         self.close()
-        first = len(self.ends)
-        gap = start_s - self.ends[-1] if first else 0.0
-        self._open, self._first, self._n = True, first, 0
+        first = self.steps
+        gap = start_s - self.last_s if first else 0.0
+        self._open, self._first = True, first
         self._heads = [
             (
                 self._engine,
@@ -81,17 +88,20 @@ class Track:
         ]
 
     def commit(self, ends: Many[float], pipeline_s: float, contention_s: float) -> None:
-        """Passes have ended."""
-        self.ends.extend(ends)
-        self._n += len(ends)
+        """Passes have ended; with no `ends`, none has."""
+        if ends:
+            self.steps += len(ends)
+            self.last_s = ends[-1]
+            if self._keeps:
+                self.ends.extend(ends)
         self._pipeline_s += pipeline_s
         self._contention_s += contention_s
 
     def close(self) -> None:
         """Write the open run, one row a rank."""
-        if self._open and self._n:
-            end = self.ends[self._first + self._n - 1]
-            tail = (self._n, end, self._pipeline_s, self._contention_s)
+        n = self.steps - self._first
+        if self._open and n:
+            tail = (n, self.last_s, self._pipeline_s, self._contention_s)
             for head in self._heads:
                 self._emit(head + tail)
         self._open = False

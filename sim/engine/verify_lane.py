@@ -143,6 +143,12 @@ class VerifyLane:
         sequence.stay_tokens = made
         sequence.verified += self.tick - sequence.join_tick
 
+    def made(self, sequence: Sequence) -> int:
+        """Tokens that a member has made here."""
+        if sequence in self._joining:
+            return 0
+        return self._window.context(self._rows[sequence], self.tick) - sequence.computed
+
     def reach(self, sequence: Sequence) -> tuple[int, int]:
         """Tokens that a member had room for when it joined, and has now."""
         joined = sequence.computed

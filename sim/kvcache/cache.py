@@ -19,12 +19,14 @@ from sim.kvcache.evictions import Evictor
 class _Prefix:
     units: int
     users: int
+    stale: bool = False
+    """Nobody finds it any more; it goes with its last user."""
 
 
 class KvCache:
     """Units of one rank. `free + cached + used == capacity` always."""
 
-    __slots__ = ("_evictor", "_index", "cached", "capacity", "evicted", "free")
+    __slots__ = ("_disowned", "_evictor", "_index", "cached", "capacity", "evicted", "free")
 
     def __init__(self, capacity: int, evictor: Evictor) -> None:
         self.capacity = capacity
@@ -36,6 +38,7 @@ class KvCache:
         """Units given up so far."""
         self._evictor = evictor
         self._index: dict[Hashable, _Prefix] = {}
+        self._disowned = 0
 
     @property
     def used(self) -> int:
@@ -97,11 +100,31 @@ class KvCache:
             if prefix.users < 0:
                 raise BrokenInvariant(f"prefix block {key} was released more often than acquired")
             if prefix.users == 0:
-                if self._evictor.add(key):
+                if not prefix.stale and self._evictor.add(key):
                     self.cached += prefix.units
                 else:
                     del self._index[key]
                     self.free += prefix.units
+
+    def disown(self) -> dict[Hashable, Hashable]:
+        """Forget all prefix blocks (they were made with other weights). Unused ones are freed;
+        those in use stay until their last user goes, under the keys that are returned by the old
+        ones."""
+        self._disowned += 1
+        renamed: dict[Hashable, Hashable] = {}
+        for key, prefix in list(self._index.items()):
+            if prefix.stale:
+                continue
+            del self._index[key]
+            if prefix.users == 0:
+                self._evictor.remove(key)
+                self.cached -= prefix.units
+                self.free += prefix.units
+            else:
+                renamed[key] = ("stale", self._disowned, key)
+                prefix.stale = True
+                self._index[renamed[key]] = prefix
+        return renamed
 
     def clear(self) -> None:
         """Everything is gone (a fault)."""

@@ -9,11 +9,12 @@ import pyarrow.csv as pacsv
 
 from sim.errors import ScenarioError
 from sim.record.run_folder import RunFolder
-from sim.record.tables import TABLES
+from sim.record.tables import RL_TABLES, TABLES
 
 
 def export_csv(run: RunFolder, out_dir: Path | str) -> list[Path]:
-    """Write every table of the run as `out_dir/TABLE.csv`; returns the paths.
+    """Write every table of the run as `out_dir/TABLE.csv`, those of loops for loops alone; returns
+    the paths.
 
     Raises ScenarioError when the folder cannot be written.
     """
@@ -22,7 +23,8 @@ def export_csv(run: RunFolder, out_dir: Path | str) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name in (*TABLES, "attribution"):
-            if name in TABLES or run.has(f"{name}.parquet"):
+            always = name in TABLES and TABLES[name] not in RL_TABLES
+            if always or run.has(f"{name}.parquet"):
                 path = folder / f"{name}.csv"
                 pacsv.write_csv(_plain(run, name), path)
                 written.append(path)

@@ -65,6 +65,21 @@ class SlotClocks:
 
 
 @dataclass(frozen=True, slots=True)
+class FirstGaps:
+    """Gaps before the first tokens of stays, for all but the requests' first tokens."""
+
+    gap_s: Floats
+    end_s: Floats
+    """Time of the token."""
+    request: Ints
+    """Whose it is."""
+
+    def between(self, start_s: float, end_s: float) -> Floats:
+        """Gaps before the tokens made in (start, end]."""
+        return self.gap_s[(self.end_s > start_s) & (self.end_s <= end_s)]
+
+
+@dataclass(frozen=True, slots=True)
 class Tokens:
     """When tokens were made: in steps (many at once) and one by one, with the gaps before them."""
 
@@ -81,12 +96,7 @@ class Tokens:
     engines speculate."""
     prompt_end_s: Floats
     """Times of the tokens made by prompt computations."""
-    first_gap_s: Floats
-    """Gap before a stay's first token, for all but the request's first token."""
-    first_gap_end_s: Floats
-    """Time of that token."""
-    first_gap_request: Ints
-    """Whose it is."""
+    firsts: FirstGaps
 
     @classmethod
     def read(cls, run: RunFolder, stays: Stays, requests: Requests) -> Tokens:
@@ -99,12 +109,12 @@ class Tokens:
         gap = np.zeros(size)
         gap[1:] = clocks.end_s[1:] - clocks.end_s[:-1]
         made = prompt_tokens_made(stays, requests)
-        first_gap, first_end, whose = _first_gaps(requests, stays, clocks, low, made)
-        took_part = _cover(size, low, high)
+        firsts = first_gaps(requests, stays, clocks.end_s[low], made)
+        took_part = cover(size, low, high)
         tokens = _given(run, clocks, took_part)
         return cls(
-            clocks.end_s, tokens, gap, _cover(size, low + 1, high), tokens - took_part,
-            stays.end_s[made], first_gap, first_end, whose,
+            clocks.end_s, tokens, gap, cover(size, low + 1, high), tokens - took_part,
+            stays.end_s[made], firsts,
         )  # fmt: skip
 
     def gaps(
@@ -113,11 +123,11 @@ class Tokens:
         """Gaps before the tokens made in (start, end]; with `bursts` before those alone that did
         not come together with another of their sequence (inter-chunk latency)."""
         steps = (self.step_end_s > start_s) & (self.step_end_s <= end_s)
-        firsts = (self.first_gap_end_s > start_s) & (self.first_gap_end_s <= end_s)
-        single = np.ones(int(firsts.sum()), dtype=np.int64)
+        firsts = self.firsts.between(start_s, end_s)
+        single = np.ones(len(firsts), dtype=np.int64)
         together = 0 if bursts else int(self.step_bursts[steps].sum())
         return Weighted.of(
-            np.concatenate([[0.0], self.step_gap_s[steps], self.first_gap_s[firsts]]),
+            np.concatenate([[0.0], self.step_gap_s[steps], firsts]),
             np.concatenate([[together], self.step_gaps[steps], single]),
         )
 
@@ -158,13 +168,11 @@ def prompt_tokens_made(stays: Stays, requests: Requests) -> Flags:
     return np.asarray(candidate & np.where(by_decode, order >= silent, order < made))
 
 
-def _first_gaps(
-    requests: Requests, stays: Stays, clocks: SlotClocks, low: Ints, made: Flags
-) -> tuple[Floats, Floats, Ints]:
-    """Gap before the first token of each stay, its time and its request, without the requests'
-    first tokens. No token is visible before `first_token_s`."""
+def first_gaps(requests: Requests, stays: Stays, decode_first_s: Floats, made: Flags) -> FirstGaps:
+    """Gap before the first token of each stay, without the requests' first tokens, from the ends
+    of the decoding stays' first steps. No token is visible before `first_token_s`."""
     first_s, last_s = stays.end_s.copy(), stays.end_s
-    first_s[stays.decode] = clocks.end_s[low]
+    first_s[stays.decode] = decode_first_s
     makes = made | stays.decode
     request, first_s, last_s = stays.request[makes], first_s[makes], last_s[makes]
     floor = requests["first_token_s"][request]
@@ -173,10 +181,10 @@ def _first_gaps(
     before = np.full(len(request), np.nan)
     before[1:] = last_s[:-1]
     time = np.maximum(first_s, floor)[follows]
-    return time - np.maximum(before, floor)[follows], time, request[follows]
+    return FirstGaps(time - np.maximum(before, floor)[follows], time, request[follows])
 
 
-def _cover(size: int, low: Ints, high: Ints) -> Ints:
+def cover(size: int, low: Ints, high: Ints) -> Ints:
     """How many of the ranges low … high (inclusive, empty when high < low) hold each index."""
     some = low <= high
     begin = np.bincount(low[some], minlength=size + 1)

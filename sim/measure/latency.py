@@ -24,7 +24,7 @@ from sim.record.tables import REASONS, STATES
 if TYPE_CHECKING:
     import pandas as pd
 
-FINISHED, REJECTED, FAILED, UNFINISHED = range(len(STATES))
+FINISHED, REJECTED, FAILED, UNFINISHED, CANCELLED = range(len(STATES))
 
 LATENCIES = ("ttft_s", "tpot_s", "e2e_s", "queue_s")
 

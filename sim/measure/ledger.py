@@ -45,7 +45,7 @@ READ = (
     "engine", "rank", "slot", "first_step", "n", "start_s", "end_s", "prefill_tokens", "decodes",
     "linear_s", "attention_s", "experts_s", "collective_s", "host_s", "rank_wait_s", "pipeline_s",
     "contention_s", "decode_alone_s", "decode_alone_collective_s", "prefill_gap_s", "draft_s",
-    "decode_alone_draft_s",
+    "decode_alone_draft_s", "accepted",
 )  # fmt: skip
 
 
@@ -77,6 +77,8 @@ class Ledger:
     start_s: Floats
     end_s: Floats
     prefill_tokens: Ints
+    accepted: Ints
+    """Drafts that were accepted: tokens of decodes beside one a step."""
     prompt_compute_s: Floats
     """Compute seconds that the chunks of a step added to its decodes; all of them without any."""
     sums: dict[str, Ints]
@@ -99,7 +101,7 @@ class Ledger:
         split["gap_s"] = gap - split["prefill_gap_s"]
         return cls(
             lanes, key, c["n"], c["start_s"], c["end_s"], c["prefill_tokens"],
-            _prompt_compute(c, split["compute_s"]),
+            c["accepted"].astype(np.int64), _prompt_compute(c, split["compute_s"]),
             {kind: _ticks(split.pop(kind)) for kind in list(split)},
         )  # fmt: skip
 

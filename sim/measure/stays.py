@@ -18,11 +18,11 @@ Flags = NDArray[np.bool_]
 DECODE = STAGES.index("decode")
 COMPLETE = tuple(CLOSED.index(c) for c in ("finished", "handed_off", "decoding"))
 HANDED_OFF = CLOSED.index("handed_off")
-SENT_BACK = tuple(CLOSED.index(c) for c in ("preempted", "failed"))
+SENT_BACK = tuple(CLOSED.index(c) for c in ("preempted", "failed", "withdrawn"))
 
 READ = (
     "request", "engine", "rank", "slot", "stage", "first_step", "last_step", "tokens",
-    "cached_tokens", "closed",
+    "cached_tokens", "closed", "enter_s",
 )  # fmt: skip
 
 
@@ -90,7 +90,7 @@ class Stays:
 
     @property
     def sent_back(self) -> Flags:
-        """Whether it ended by preemption or a fault."""
+        """Whether it ended by preemption, a fault, or being taken out of its engine."""
         return np.isin(self.closed, SENT_BACK)
 
     def before(self, what: Flags) -> Ints:
@@ -115,23 +115,26 @@ def _first_steps(run: RunFolder, ledger: Ledger, c: dict[str, NDArray[Any]], at:
     """First step of each prompt stay `at` in the slot of its last chunk.
 
     The chunks of a prompt may travel in several slots, so it is looked up among them: the first
-    one in that lane after the request's stay before.
+    one in that lane that began when the stay had been entered. (Chunks of an earlier stay of the
+    request may lie in the same lane, whichever lane that stay ended in.)
     """
     lanes = ledger.lanes
     many = int(ledger.key[-1]) // lanes.steps + 1 if len(ledger.key) else 1
     k = run.columns("chunks", "request", "engine", "rank", "slot", "step")
     place = k["request"] * many + lanes.lane(k["engine"], k["rank"], k["slot"])
-    chunks = np.sort(place * lanes.steps + k["step"])
+    begun_s = ledger.start_s[ledger.find(k["engine"], k["rank"], k["slot"], k["step"])]
     mine = (c["request"] * many + lanes.lane(c["engine"], c["rank"], c["slot"]))[at]
-    order = np.lexsort((c["last_step"][at], mine))
-    mine, last = mine[order], c["last_step"][at][order]
-    after = np.zeros(len(at), dtype=np.int64)
-    after[1:] = np.where(mine[1:] == mine[:-1], last[:-1] + 1, 0)
-    found = np.searchsorted(chunks, mine * lanes.steps + after)
-    found = np.minimum(found, max(len(chunks) - 1, 0))
-    first = chunks[found] - mine * lanes.steps if len(chunks) else c["first_step"][at][order]
-    steps = np.empty(len(at), dtype=np.int64)
-    steps[order] = first
+    stays, chunks = len(mine), len(place)
+    kind = np.repeat([0, 1], [stays, chunks])
+    where, when_s = np.concatenate([mine, place]), np.concatenate([c["enter_s"][at], begun_s])
+    order = np.lexsort((kind, when_s, where))
+    following = np.where(kind[order] == 1, np.arange(len(order)), len(order) - 1)
+    following = np.minimum.accumulate(following[::-1])[::-1]
+    steps = c["first_step"][at].copy()
+    asking = np.flatnonzero(kind[order] == 0)
+    found = order[following[asking]] - stays
+    known = found >= 0
+    steps[order[asking[known]]] = k["step"][found[known]]
     return steps
 
 

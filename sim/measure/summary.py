@@ -9,12 +9,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sim.measure.attribution import PARTS, Chain, attribute
-from sim.measure.gaps import Tokens
 from sim.measure.invariants import check_requests, check_steps
 from sim.measure.latency import LATENCIES, Requests, meets
 from sim.measure.ledger import Ledger
+from sim.measure.loop import Loop
+from sim.measure.loop_invariants import check_loop
 from sim.measure.pools import pool_summary
 from sim.measure.quantiles import stats
+from sim.measure.rl import rl_summary
+from sim.measure.run_gaps import Rows, TokenTimes, read_tokens, recorded
 from sim.measure.speculation import speculation_summary
 from sim.measure.stays import Flags, Stays
 from sim.measure.utilisation import Activity, LinkUse
@@ -43,6 +46,8 @@ IN_WORDS = {
 }
 """The parts of a latency in words."""
 
+NOT_SPLIT = "Latencies were not split into parts (record.attribution: false)."
+
 
 def measure(run: RunFolder) -> Summary:
     """Check a run, measure it, and write `summary.json` and `attribution.parquet` into it.
@@ -54,23 +59,29 @@ def measure(run: RunFolder) -> Summary:
     check_steps(run)
     ledger = Ledger.read(run)
     stays = Stays.read(run, ledger)
-    parts = attribute(Chain.read(run, requests, ledger, stays))
-    run.write_table("attribution", parts)
+    parts = None
+    if recorded(run).get("attribution", True):
+        parts = attribute(Chain.read(run, requests, ledger, stays))
+        run.write_table("attribution", parts)
+    rows = Rows.of(ledger)
     del ledger  # a third of the memory of a large run
-    tokens = Tokens.read(run, stays, requests)
-    del stays
+    tokens = read_tokens(run, rows, stays, requests)
+    del stays, rows
     summary = summarise(run, requests, tokens, parts)
     run.write_json("summary.json", summary)
     return summary
 
 
-def summarise(run: RunFolder, requests: Requests, tokens: Tokens, parts: pa.Table) -> Summary:
-    """The summary of a run from its requests, tokens and attribution."""
+def summarise(
+    run: RunFolder, requests: Requests, tokens: TokenTimes, parts: pa.Table | None
+) -> Summary:
+    """The summary of a run from its requests, tokens and attribution (where it was wanted)."""
     facts = run.facts
     window = window_of(facts.get("window", "all"), requests["arrival_s"], requests["end_s"])
     counted = window.arrived(requests["arrival_s"])
     activity = Activity.read(run)
-    gpus = activity.fleet.total_gpus
+    loop = Loop.read(run)
+    gpus = activity.fleet.total_gpus if loop is None else loop.gpus["total"]
     summary: Summary = {"requests": _counts(requests, counted)}
     for name in LATENCIES:
         summary[name] = stats(requests.latency(name)[counted])
@@ -83,6 +94,8 @@ def summarise(run: RunFolder, requests: Requests, tokens: Tokens, parts: pa.Tabl
     summary |= _service(requests, counted, facts.get("slo") or {}, window)
     pools = pool_summary(activity, requests, window, counted)
     busy = sum(p["busy_share"] * p["gpus"] for p in pools.values()) if window.length_s else None
+    if busy is not None and loop is not None:
+        busy += loop.trainer_busy_s * loop.gpus["trainer"] / window.length_s
     summary |= {
         "gpus": gpus,
         "gpu_busy_share": busy / gpus if busy is not None and gpus else None,
@@ -92,7 +105,7 @@ def summarise(run: RunFolder, requests: Requests, tokens: Tokens, parts: pa.Tabl
         "pools": pools,
         "transfers": _transfers(run, counted),
         "links": _links(run),
-        "attribution": _attribution(parts, counted),
+        "attribution": {} if parts is None else _attribution(parts, counted),
         "window": {
             "kind": window.kind,
             "start_s": window.start_s,
@@ -101,8 +114,12 @@ def summarise(run: RunFolder, requests: Requests, tokens: Tokens, parts: pa.Tabl
             "rule": window.rule,
         },
         "partial": bool(facts.get("partial", False)),
+        "clock": recorded(run).get("clock", "steps"),
     }
-    summary["bottleneck"] = bottleneck(summary["attribution"])
+    summary["bottleneck"] = NOT_SPLIT if parts is None else bottleneck(summary["attribution"])
+    if loop is not None:
+        check_loop(loop)
+        summary["rl"] = rl_summary(loop, activity, summary.get("speculation"))
     return summary
 
 
@@ -113,7 +130,7 @@ def _counts(requests: Requests, counted: Flags) -> dict[str, int]:
     return {"arrived": int(counted.sum())} | named
 
 
-def _throughput(requests: Requests, tokens: Tokens, window: Window, gpus: int) -> Summary:
+def _throughput(requests: Requests, tokens: TokenTimes, window: Window, gpus: int) -> Summary:
     """Tokens per second made in the window; prompts count when their first token is visible."""
     low, high = window.bounds()
     first = requests["first_token_s"]

@@ -36,6 +36,16 @@ class StepShape:
         """Tokens that pass through the weight matrices."""
         return self.decodes + self.prefill_tokens
 
+    def add_prompt(self, offset: int, tokens: int, caps: tuple[int, ...], *, last: bool) -> None:
+        """Add a chunk of a prompt; with its `last` one a token is sampled."""
+        self.prefills += 1
+        self.prefill_tokens += tokens
+        self.prefill_pairs += pairs(offset, tokens)
+        self.prefill_kv_tokens += offset + tokens
+        self.sampled += last
+        for i, cap in enumerate(caps):
+            self.capped_pairs[i] += capped_pairs(offset, tokens, cap)
+
     def drop_prefills(self) -> None:
         """Take the prompt chunks out again."""
         self.sampled = self.decodes

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,12 @@ from sim.perf.price_list import Array, HostTables, Shapes, StageTables
 from sim.perf.shape import StepShape
 
 VECTOR_FROM = 48
-VECTOR_PLAIN_FROM = 1024
+VECTOR_PLAIN_FROM = 64
 """Steps from which the array face is quicker than the scalar one: in general, and for one rank,
 one stage and one kind of attention."""
+
+Run: TypeAlias = "list[float] | Array"
+"""Seconds of each step of a run; an array is whose asked for it."""
 
 
 class StepTimer(Protocol):
@@ -39,7 +42,7 @@ class StepTimer(Protocol):
     def price_stages(self, shapes: Sequence[StepShape]) -> list[float]:
         """Seconds of one pass in each stage."""
 
-    def price_run(self, shapes: Sequence[StepShape], n: int) -> list[float]:
+    def price_run(self, shapes: Sequence[StepShape], n: int) -> Run:
         """Seconds of each of `n` successive steps in which every sequence decodes one token."""
 
     def breakdown(self, shapes: Shapes) -> dict[str, Array]:
@@ -98,16 +101,15 @@ class TableTimer:
         out[0] = self.host.step_s(out[0], max([s.decodes + s.prefills for s in shapes]))
         return out
 
-    def price_run(self, shapes: Sequence[StepShape], n: int) -> list[float]:
+    def price_run(self, shapes: Sequence[StepShape], n: int) -> Run:
         """Seconds of each step of a run of decodes."""
         stage = self.tables[0]
         one = len(shapes) == 1 and len(self.tables) == 1
         simple = stage.streams is None and stage.exchange is None
-        plain = one and simple and len(stage.attention) == 1 and shapes[0].decodes > 0
-        if n >= (VECTOR_PLAIN_FROM if plain else VECTOR_FROM):
-            return self.seconds(run_of(shapes, n)).tolist()  # type: ignore[no-any-return]
-        if plain:
+        if one and simple and len(stage.attention) == 1 and shapes[0].decodes > 0:
             return self._price_plain_run(shapes[0], n)
+        if n >= VECTOR_FROM:
+            return self.seconds(run_of(shapes, n))
         seconds = []
         ahead = [_copy(s) for s in shapes]
         for _ in range(n):
@@ -116,18 +118,23 @@ class TableTimer:
                 _advance(shape)
         return seconds
 
-    def _price_plain_run(self, shape: StepShape, n: int) -> list[float]:
+    def _price_plain_run(self, shape: StepShape, n: int) -> Run:
         """One rank, one stage, one kind of attention: the engine's commonest run."""
         stage, d = self.tables[0], shape.decodes
         a = stage.attention[0]
         fixed = stage.lists[0][d] + stage.lists[1][shape.sampled]
         rest = stage.lists[2][d]
-        floor, near, near_key, far, far_key = (column[d] for column in a.decode_lists)
+        floor, near, near_key, far, far_key = [column[d] for column in a.decode_lists]
         exposed, loop = self.host.lists[0][d], self.host.lists[1][d]
         if a.cap < 0:
             context, growth = shape.context_tokens, d
         else:
             context, growth = shape.capped_tokens[a.cap], shape.below[a.cap]
+        if n >= VECTOR_PLAIN_FROM:
+            keys = context + growth * np.arange(n)
+            steps = np.minimum(near + keys * near_key, far + keys * far_key)
+            whole: Array = np.maximum(fixed + np.maximum(steps, floor) + rest + exposed, loop)
+            return whole
         contexts = range(context, context + growth * n, growth) if growth else [context] * n
         out = []
         for c in contexts:

@@ -1,13 +1,15 @@
 """The append-only log: rows in, Parquet out, a group at a time while the run goes on.
 
 `log.steps(row)` appends a row, a tuple in the order of the table's columns. Groups are cut at fixed
-row numbers, never at moments, so that the same rows give the same bytes.
+row numbers, never at moments, so that the same rows give the same bytes. A thread works out derived
+columns, encodes and writes.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,6 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from sim.record.scribe import Scribe
+from sim.record.settings import Record
 from sim.record.tables import (
     BURSTS,
     RL_TABLES,
@@ -115,16 +119,22 @@ def _emitter(table: Table, rows: bytearray) -> Emit:
 class TableWriter:
     """One table on its way to a Parquet file."""
 
-    def __init__(self, table: Table, path: Path | None, derive: Derive | None = None) -> None:
+    def __init__(
+        self,
+        table: Table,
+        path: Path | None,
+        derive: Derive | None = None,
+        scribe: Scribe | None = None,
+    ) -> None:
         self.table = table
         self.derive = derive
+        self._scribe = scribe or Scribe()
         self._rows = bytearray()
         self.emit: Emit = _emitter(table, self._rows)
         self._type = row_type(table)
         self._path = path
         self._writer: pq.ParquetWriter | None = None
         self._kept: list[pa.Table] = []
-        self.written = 0
 
     def pump(self, *, last: bool = False) -> None:
         """Write a full group, if there is one (and all that is left, when it is the last call)."""
@@ -136,8 +146,8 @@ class TableWriter:
             self.write({c.name: block[c.name] for c in self.table.columns})
             if not last:
                 break
-        if last:
-            self._finish()
+        if last and self._path is not None:
+            self._scribe.hand_over(partial(self._write, self._path, None))
 
     def _cut(self, rows: NDArray[Any]) -> int:
         """First row number, from a full group on, that does not split the ranks of one step."""
@@ -147,25 +157,27 @@ class TableWriter:
         return take
 
     def write(self, columns: Columns) -> None:
-        """Append a group given as whole columns."""
+        """Append a group given as whole columns, which must not change any more."""
+        if self._path is None:
+            self._kept.append(self._group(columns))
+        else:
+            self._scribe.hand_over(partial(self._write, self._path, columns))
+
+    def _group(self, columns: Columns) -> pa.Table:
         if self.derive is not None:
             columns = columns | self.derive(columns)
-        group = to_arrow(self.table, columns)
-        self.written += group.num_rows
-        if self._path is None:
-            self._kept.append(group)
-            return
-        if self._writer is None:
-            self._writer = _writer(self.table, self._path)
-        self._writer.write_table(group, row_group_size=group.num_rows)
+        return to_arrow(self.table, columns)
 
-    def _finish(self) -> None:
-        if self._path is None:
-            return
+    def _write(self, path: Path, columns: Columns | None) -> None:
+        """Write a group; None closes the file."""
         if self._writer is None:
-            self._writer = _writer(self.table, self._path)
-        self._writer.close()
-        self._writer = None
+            self._writer = _writer(self.table, path)
+        if columns is None:
+            self._writer.close()
+            self._writer = None
+        else:
+            group = self._group(columns)
+            self._writer.write_table(group, row_group_size=group.num_rows)
 
     def kept(self) -> pa.Table:
         """What was written, when there is no path to write to."""
@@ -182,15 +194,19 @@ class Log:
         *,
         rl: bool = False,
         speculation: bool = False,
+        record: Record | None = None,
     ) -> None:
         """`derive` makes the derived columns of a table; `rl` and `speculation` ask for the tables
         and columns of loops and of verify steps too."""
+        self.keeps_steps = record is None or record.clock == "steps"
+        """Whether the end of every step is wanted."""
         derive = derive or {}
         unused = (*(() if rl else RL_TABLES), *(() if speculation else (BURSTS,)))
         tables = TABLES | ({"steps": SPECULATIVE_STEPS} if speculation else {})
+        self._scribe = scribe = Scribe()
         self.writers = {
             name: TableWriter(
-                table, folder / f"{name}.parquet" if folder else None, derive.get(name)
+                table, folder / f"{name}.parquet" if folder else None, derive.get(name), scribe
             )
             for name, table in tables.items()
             if table not in unused
@@ -216,3 +232,8 @@ class Log:
         """Write the rest and close the files."""
         for writer in self.writers.values():
             writer.pump(last=True)
+        self._scribe.finish()
+
+    def abandon(self) -> None:
+        """The run has failed: write no more."""
+        self._scribe.abandon()

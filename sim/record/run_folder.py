@@ -30,6 +30,7 @@ DOCUMENTS = (
     "summary.json",
     "report.html",
     "trace.json.gz",
+    "split.json",
 )
 """Files of a run that are not tables."""
 

@@ -48,12 +48,14 @@ def _num(name: str, meaning: str) -> Column:
     return Column(name, "float64", meaning)
 
 
-STATES = ("finished", "rejected", "failed", "unfinished")
-REASONS = ("", "context", "kv_pool", "admission", "fault")
+STATES = ("finished", "rejected", "failed", "unfinished", "cancelled")
+REASONS = ("", "context", "kv_pool", "admission", "fault", "client")
 STAGES = ("prefill", "decode", "recompute")
-CLOSED = ("finished", "handed_off", "decoding", "preempted", "failed", "unfinished")
+CLOSED = (
+    "finished", "handed_off", "decoding", "preempted", "failed", "unfinished", "withdrawn",
+)  # fmt: skip
 ENGINE_STATES = ("running", "paused", "stopped")
-TRANSFER_KINDS = ("handoff", "weights")
+TRANSFER_KINDS = ("handoff",)
 
 REQUESTS = Table(
     "requests",
@@ -65,10 +67,10 @@ REQUESTS = Table(
         _int("output_tokens", "tokens that the client would get in full"),
         _int("generated_tokens", "tokens made until the end of the run"),
         Column("state", "code", "how it ended", STATES),
-        Column("reason", "code", "why it was rejected or failed", REASONS),
+        Column("reason", "code", "why it was rejected, failed or cancelled", REASONS),
         _num("first_step_s", "start of the first step that computed for it; NaN if none"),
         _num("first_token_s", "when its first token was visible to the client; NaN if none"),
-        _num("end_s", "last token, rejection, failure, or the end of the run"),
+        _num("end_s", "last token, rejection, failure, cancellation, or the end of the run"),
         _int("cached_tokens", "prompt tokens taken from cache at the first admission"),
         _int("recomputed_tokens", "tokens computed again after preemption"),
         _int("preemptions", "times it was sent back to wait"),
@@ -228,11 +230,12 @@ LINKS = Table(
 
 ENGINES = Table(
     "engines",
-    "state changes of engines",
+    "state changes of engines, and new versions of their weights",
     (
         _int("engine", "engine; pool, GPUs and layout are in run.json"),
         _num("time_s", "when"),
-        Column("state", "code", "new state", ENGINE_STATES),
+        Column("state", "code", "state from then on", ENGINE_STATES),
+        _int("version", "version of the weights from then on; 0 at the start"),
     ),
 )
 

@@ -33,8 +33,10 @@ def seconds(value: float | None) -> str:
 
 
 def percent(value: float | None) -> str:
-    """A ratio as per cent, or a dash."""
-    return "–" if value is None else f"{100.0 * value:.3g} %"
+    """A ratio as per cent, or a dash; what rounding of sums leaves is 0."""
+    if value is None:
+        return "–"
+    return "0 %" if abs(value) < 1e-9 else f"{100.0 * value:.3g} %"
 
 
 def cards(summary: dict[str, Any]) -> list[Card]:
@@ -113,7 +115,8 @@ def _rate_cards(summary: dict[str, Any]) -> list[Card]:
 
 def _use_cards(summary: dict[str, Any]) -> list[Card]:
     counts = summary["requests"]
-    others = [f"{number(counts[s])} {s}" for s in ("rejected", "failed", "unfinished") if counts[s]]
+    ways = ("rejected", "failed", "cancelled", "unfinished")
+    others = [f"{number(counts[s])} {s}" for s in ways if counts.get(s)]
     return [
         Card(
             "Requests finished",

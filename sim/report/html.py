@@ -15,11 +15,13 @@ from typing import Any
 from sim import plugins
 from sim.record.run_folder import RunFolder
 from sim.report.cards import cards
+from sim.report.loop_cards import loop_cards
 from sim.report.tables import assumptions_table, engine_table, machine_table, pool_table
 
 FIGURES = "sim.report.figures"
 
 SECTIONS = (
+    "Reinforcement learning",
     "Latency",
     "Where the time goes",
     "Throughput and load",
@@ -51,7 +53,7 @@ def render(run: RunFolder) -> str:
         facts=facts,
         summary=summary,
         warnings=warnings(summary, facts),
-        cards=cards(summary),
+        cards=[*(loop_cards(summary["rl"]) if "rl" in summary else ()), *cards(summary)],
         sections=draw_figures(run),
         tables={
             "pools": pool_table(summary),
@@ -73,8 +75,8 @@ def draw_figures(run: RunFolder) -> dict[str, list[dict[str, Any]]]:
     from markupsafe import Markup
 
     sections: dict[str, list[dict[str, Any]]] = {name: [] for name in SECTIONS}
-    for name in plugins.names(FIGURES):
-        figure = plugins.load(FIGURES, name)()
+    figures = {name: plugins.load(FIGURES, name)() for name in plugins.names(FIGURES)}
+    for name, figure in sorted(figures.items(), key=lambda f: getattr(f[1], "order", 0)):
         drawn = figure.draw(run)
         if drawn is None:
             continue
@@ -98,8 +100,17 @@ def warnings(summary: dict[str, Any], facts: dict[str, Any]) -> list[str]:
             f"The run was stopped early, at {facts.get('simulated_s') or 0.0:g} s: what was under "
             "way is counted as unfinished."
         )
+    if summary.get("clock") == "runs":
+        said.append(
+            "Single steps were not recorded (record.clock: runs): gaps between tokens are means "
+            "over runs of steps with the same members."
+        )
+    if facts.get("gave_up"):
+        said.append(f"The loop ended early: {facts['gave_up']}.")
     counts = summary["requests"]
     lost = counts["arrived"] - counts["finished"]
+    if "rl" in summary:  # a loop ends with samples under way, and gives some up
+        lost = counts["rejected"] + counts["failed"]
     if counts["arrived"] and lost > 0.01 * counts["arrived"]:
         said.append(
             f"{lost:,} of {counts['arrived']:,} requests did not finish "

@@ -2,7 +2,8 @@
 
 A process is an engine, a track a rank of one of its slots; a slice is a run of steps with the same
 members. Handoffs are arrows from the prefill's step to the first decode step, and slices of the
-process `network`. Counters: sequences, KV use, throughput of the busiest links. Times are in µs.
+process `network`. Counters: sequences, KV use, throughput of the busiest links. A loop is a process
+of its own. Times are in µs.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from sim.measure.step_rows import step_rows
 from sim.measure.utilisation import CAUSES, LinkUse
 from sim.record.log import Columns
 from sim.record.run_folder import RunFolder
+from sim.report.loop_trace import loop_events
 
 Event = dict[str, Any]
 
@@ -70,6 +72,7 @@ def events(run: RunFolder) -> Iterator[Event]:
     yield from _transfers(run)
     yield from _arrows(run, fleet)
     yield from _links(run)
+    yield from loop_events(run, len(fleet.engines) + 1)
 
 
 @contextmanager

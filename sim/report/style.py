@@ -37,7 +37,32 @@ STATE_COLOURS = {
     "rejected": "#b8504f",
     "failed": "#d98032",
     "unfinished": "#6f7a86",
+    "cancelled": "#b9a36c",
 }
+
+LOOP_COLOURS = {
+    "generation": "#3867a8",
+    "reward": "#4b9468",
+    "wait": "#c5cad2",
+    "prepare": "#c9b79c",
+    "reshard": "#e3b778",
+    "logprob": "#b6a9d6",
+    "reference": "#d9c9e0",
+    "train": "#7a6aa6",
+    "checkpoint": "#8a6d5a",
+    "recovery": "#b8504f",
+    "sync": "#d98032",
+}
+"""Phases of a reinforcement-learning loop: blue makes tokens, violets train, oranges move."""
+
+FATE_COLOURS = {
+    "trained": "#3867a8",
+    "filtered": "#a89b3c",
+    "stale": "#d98032",
+    "aborted": "#b8504f",
+    "in_flight": "#c5cad2",
+}
+"""What became of a sample."""
 
 HEAT = ((0.0, "#f4f6f9"), (0.25, "#c3d4ea"), (0.5, "#7fa6d3"), (0.75, "#3867a8"), (1.0, "#1c3558"))
 """From nothing to full."""

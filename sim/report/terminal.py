@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sim.report.cards import number, percent, seconds
+from sim.report.loop_terminal import print_loop
 
 QUANTILES = ("mean", "p50", "p90", "p95", "p99")
 LATENCIES = (("ttft_s", "TTFT"), ("itl_s", "ITL"), ("tpot_s", "TPOT"), ("e2e_s", "E2E"),
@@ -15,14 +16,17 @@ LATENCIES = (("ttft_s", "TTFT"), ("itl_s", "ITL"), ("tpot_s", "TPOT"), ("e2e_s",
 
 
 def print_summary(summary: dict[str, Any], console: Console) -> None:
-    """Print latencies, rates, and where most of the time goes."""
+    """Print latencies, rates, and where most of the time goes; a loop first."""
+    if "rl" in summary:
+        print_loop(summary["rl"], console)
     console.print(_latencies(summary))
     console.print(_rates(summary))
     if len(summary["pools"]) > 1:
         console.print(_pools(summary))
     console.print(summary["bottleneck"], highlight=False)
     counts = summary["requests"]
-    if summary["partial"] or counts["finished"] < counts["arrived"]:
+    meant = ("finished", "cancelled", *(("unfinished",) if "rl" in summary else ()))
+    if summary["partial"] or sum(counts.get(s, 0) for s in meant) < counts["arrived"]:
         lost = ", ".join(f"{counts[s]} {s}" for s in ("rejected", "failed", "unfinished"))
         early = "The run was stopped early. " if summary["partial"] else ""
         console.print(f"{early}Of {counts['arrived']} requests: {lost}.", style="yellow")
@@ -58,6 +62,8 @@ def _rates(summary: dict[str, Any]) -> Table:
     if slo is not None:
         rate = number(summary["goodput_requests_per_s"])
         rows.append(("goodput", f"{rate} requests/s", f"{percent(slo)} meet the SLO"))
+    if counts.get("cancelled"):
+        rows.append(("cancelled", number(counts["cancelled"]), "given up by their clients"))
     did = summary.get("speculation")
     if did is not None and did["drafts"]:
         rows.append((

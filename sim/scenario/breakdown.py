@@ -1,9 +1,17 @@
-"""Seconds by cause, worked out from the logged shapes when step rows are written."""
+"""Seconds by cause, worked out from the logged shapes when step rows are written.
+
+A row of n steps is priced step by step, or, where a run keeps no single steps anyway, from a few of
+them: contexts grow evenly from step to step and prices are lines with a kink here and there, so
+where the seconds of five steps lie on one line, the sum is n times the mean of first and last. Rows
+with a kink are priced step by step.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +27,15 @@ from sim.scenario.verified_causes import Drafted
 STEPS_AT_ONCE = 1 << 17
 """Single steps that are priced in one piece: bounds the memory."""
 
+FEW_STEPS = 8
+"""Rows of at most so many steps are priced step by step."""
+
+SAMPLES = np.arange(5) / 4
+"""Where else a row is priced, from its first step to its last."""
+
+ON_A_LINE = 1e-13
+"""Relative distance that is rounding."""
+
 _SHAPE = (
     "prefills",
     "prefill_tokens",
@@ -32,6 +49,9 @@ _SHAPE = (
     "capped_pairs_2",
     "sampled",
 )
+Causes: TypeAlias = dict[str, NDArray[np.float64]]
+"""Cause → seconds, shaped (runs or steps, ranks)."""
+
 _GROWTH = {"context_tokens": "decodes", "capped_1": "below_1", "capped_2": "below_2"}
 """Columns that grow from step to step of a run, and by how much."""
 
@@ -40,6 +60,8 @@ _GROWTH = {"context_tokens": "decodes", "capped_1": "below_1", "capped_2": "belo
 class Breakdown:
     """Derives the cause columns of `steps` with the timers that priced them."""
 
+    from_samples: bool = False
+    """Rows may be priced from a few of their steps."""
     _epochs: list[Epochs] = field(default_factory=list)
     _ranks: list[int] = field(default_factory=list)
     _journals: list[Journal] = field(default_factory=list)
@@ -76,37 +98,97 @@ class Breakdown:
         names = (*_SHAPE, "below_1", "below_2", "first_step", "engine", "slot")
         shapes = {k: rows[k][table].astype(np.int64) for k in names}
         n = rows["n"][table[:, 0]].astype(np.int64)
-        parts: list[dict[str, NDArray[np.float64]]] = []
-        for low, high in _pieces(n):
-            part = {k: v[low:high] for k, v in shapes.items()}
-            parts.append(self._price_runs(engine, part, n[low:high]))
-        causes = parts[0] if parts else {}
-        return {k: np.concatenate([p[k] for p in parts]).reshape(-1) for k in causes}
-
-    def _price_runs(
-        self, engine: int, runs: Shapes, n: NDArray[np.int64]
-    ) -> dict[str, NDArray[Any]]:
-        """Expand runs to steps, price each, and add up by run."""
         epochs = self._epochs[engine]
+        if isinstance(epochs.timer, SpeculativeTimer):
+            return _flat(_in_pieces(shapes, n, partial(self._verified, epochs, epochs.timer)))
+        if not self.from_samples or epochs.timer.epoch_steps:
+            return _flat(_sum_steps(epochs, shapes, n))
+        causes, exact = _sum_samples(epochs, shapes, n)
+        rest = np.flatnonzero(~exact | (n <= FEW_STEPS))
+        if len(rest):
+            stepped = _sum_steps(epochs, _some(shapes, rest), n[rest])
+            for name, seconds in stepped.items():
+                causes[name][rest] = seconds
+        return _flat(causes)
+
+    def _verified(
+        self, epochs: Epochs, timer: SpeculativeTimer, runs: Shapes, n: NDArray[np.int64]
+    ) -> Causes:
+        """Of runs of verify steps, whose contexts grow as their journal says."""
         starts = np.cumsum(n) - n
         which = np.repeat(np.arange(len(n)), n)
-        ahead = (np.arange(len(which)) - starts[which])[:, None]
+        ahead = np.arange(len(which)) - starts[which]
         steps = {k: runs[k][which] for k in _SHAPE}
-        at = (runs["first_step"][which] + ahead)[:, 0]
-        if isinstance(epochs.timer, SpeculativeTimer):
-            place = {k: runs[k][which, 0] for k in ("engine", "slot")}
-            drafted = Drafted(steps, place | {"step": at, "ahead": ahead[:, 0]})
-            drafted.follow(self._journals)
-            priced = drafted.causes(epochs, epochs.timer)
-            sums = {k: np.add.reduceat(v, starts, axis=0) for k, v in priced.items()}
-            return sums | {"draft_tokens": drafted.lengths(starts)}
-        for column, growth in _GROWTH.items():
-            steps[column] = steps[column] + ahead * runs[growth][which]
-        causes = _causes(epochs, steps, at)
+        place = {k: runs[k][which, 0] for k in ("engine", "slot")}
+        at = runs["first_step"][which][:, 0] + ahead
+        drafted = Drafted(steps, place | {"step": at, "ahead": ahead})
+        drafted.follow(self._journals)
+        priced = drafted.causes(epochs, timer)
+        sums = {k: np.add.reduceat(v, starts, axis=0) for k, v in priced.items()}
+        return sums | {"draft_tokens": drafted.lengths(starts)}
+
+
+def _sum_samples(
+    epochs: Epochs, runs: Shapes, n: NDArray[np.int64]
+) -> tuple[Causes, NDArray[np.bool_]]:
+    """Seconds of every run from a few of its steps, and for which of the runs that is exact."""
+    ahead = np.floor(SAMPLES * (n - 1)[:, None])
+    which = np.repeat(np.arange(len(n)), len(SAMPLES))
+    priced = _price_steps(epochs, runs, which, ahead.reshape(-1).astype(np.int64))
+    share = (ahead / np.maximum(n - 1, 1)[:, None])[:, :, None]
+    sums: Causes = {}
+    exact = np.ones(len(n), dtype=np.bool_)
+    for name, seconds in priced.items():
+        at = seconds.reshape(len(n), len(SAMPLES), -1)
+        first, last = at[:, :1], at[:, -1:]
+        off = np.abs(at - (first + (last - first) * share))
+        exact &= (off <= ON_A_LINE * np.maximum(first, last)).all(axis=(1, 2))
+        sums[name] = n[:, None] * (0.5 * (first + last)[:, 0])
+    return sums, exact
+
+
+def _in_pieces(
+    runs: Shapes, n: NDArray[np.int64], sums: Callable[[Shapes, NDArray[np.int64]], Causes]
+) -> Causes:
+    """`sums` of runs, a bounded number of steps at a time."""
+    parts = [
+        sums({k: v[low:high] for k, v in runs.items()}, n[low:high]) for low, high in _pieces(n)
+    ]
+    return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
+
+
+def _sum_steps(epochs: Epochs, runs: Shapes, n: NDArray[np.int64]) -> Causes:
+    """Seconds of every run, step by step."""
+
+    def sums(part: Shapes, count: NDArray[np.int64]) -> Causes:
+        starts = np.cumsum(count) - count
+        which = np.repeat(np.arange(len(count)), count)
+        causes = _price_steps(epochs, part, which, np.arange(len(which)) - starts[which])
         return {k: np.add.reduceat(v, starts, axis=0) for k, v in causes.items()}
 
+    return _in_pieces(runs, n, sums)
 
-def _causes(epochs: Epochs, steps: Shapes, at: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+
+def _price_steps(
+    epochs: Epochs, runs: Shapes, which: NDArray[np.int64], ahead: NDArray[np.int64]
+) -> Causes:
+    """Seconds of single steps: the ones `ahead` of the first of the runs `which`."""
+    steps = {k: runs[k][which] for k in _SHAPE}
+    for column, growth in _GROWTH.items():
+        steps[column] = steps[column] + ahead[:, None] * runs[growth][which]
+    return _causes(epochs, steps, runs["first_step"][which][:, 0] + ahead)
+
+
+def _some(runs: Shapes, which: NDArray[np.int64]) -> Shapes:
+    return {k: v[which] for k, v in runs.items()}
+
+
+def _flat(causes: Causes) -> Columns:
+    """By row of the table: rank by rank."""
+    return {k: v.reshape(-1) for k, v in causes.items()}
+
+
+def _causes(epochs: Epochs, steps: Shapes, at: NDArray[np.int64]) -> Causes:
     """Seconds by cause of single steps, each with the price list of its epoch."""
     timer = epochs.timer
     if not timer.epoch_steps:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +24,14 @@ from sim.network.fabric import Fabric
 from sim.network.topology import Topology
 from sim.perf.epochs import Epochs
 from sim.record.log import Log
+from sim.rl.build import LoopServices, build_loop
+from sim.rl.loop import Loop
+from sim.rl.rollouts import Rollouts
 from sim.rng import Draws
 from sim.scenario.breakdown import Breakdown
 from sim.scenario.drafting import Compiled, Lanes
-from sim.scenario.planning import Plan, PoolPlan, open_workload
+from sim.scenario.planning import Plan, open_workload
+from sim.scenario.pools import PoolPlan
 from sim.workload.request import Source
 
 
@@ -41,15 +46,23 @@ class Built:
     fabric: Fabric
     pools: tuple[Pool, ...]
     source: Source
+    loop: Loop | None = None
+
+    def loop_facts(self) -> dict[str, object] | None:
+        """What a loop is like, and how many samples it began."""
+        if self.loop is None or self.plan.loop is None:
+            return None
+        return self.plan.loop.facts() | {"generated": self.loop.rollouts.begun}
 
 
 def build(plan: Plan, folder: Path | None, source: Source | None = None) -> Built:
     """Make everything that runs. Tables go to `folder`, or stay in memory. The `source` is the
     plan's own when left out."""
     s = plan.scenario.settings
-    clock, breakdown = Clock(), Breakdown()
+    clock, breakdown = Clock(), Breakdown(from_samples=s.record.clock == "runs")
     speculation = any(p.drafting is not None for p in plan.pools)
-    log = Log(folder, {"steps": breakdown}, speculation=speculation)
+    rl = plan.loop is not None
+    log = Log(folder, {"steps": breakdown}, record=s.record, rl=rl, speculation=speculation)
     source = source or open_workload(plan)
     sampler = Sampler()
     pools, views = _pools(plan, Services(clock, log, sampler), breakdown)
@@ -78,7 +91,14 @@ def build(plan: Plan, folder: Path | None, source: Source | None = None) -> Buil
         for engine in pool.engines:
             engine.port = running
     cluster.open(running)
-    return Built(plan, clock, log, cluster, fabric, pools, source)
+    loop = None
+    if plan.loop is not None and isinstance(source, Rollouts):
+        engines = [e for pool in pools for e in pool.engines]
+        draws = partial(Draws, s.seed)
+        services = LoopServices(clock, log, fabric, plan.topology, cluster, engines, draws)
+        loop = build_loop(plan.loop, source, services)
+        loop.open()
+    return Built(plan, clock, log, cluster, fabric, pools, source, loop)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from typing import Any
 from sim import plugins
 from sim.perf.speculation.last_stage import one_stage
 from sim.perf.speculation.memory import draft_weight_bytes
-from sim.scenario.planning import Plan, PoolPlan, open_workload
+from sim.scenario.planning import Plan, open_workload
+from sim.scenario.pools import PoolPlan, longest_sequence
 from sim.workload.describe import describe
 from sim.workload.trace import Trace
 
@@ -18,8 +19,8 @@ def check(plan: Plan) -> Facts:
     """Pools, memory, workload, machine, assumptions and warnings, ready for JSON. Reads or makes
     the workload; ScenarioError when that fails."""
     s = plan.scenario.settings
-    asks = s.workload.asks(s.seed, plan.scenario.base)
     source = open_workload(plan)
+    asks = s.workload.asks(s.seed, plan.scenario.base) if s.workload else None
     return {
         "name": s.name,
         "description": s.description,
@@ -29,7 +30,8 @@ def check(plan: Plan) -> Facts:
         "topology": _topology(plan),
         "workload": describe(source),
         "assumptions": plan.assumptions(),
-        "warnings": warnings(plan, asks),
+        "loop": None if plan.loop is None else plan.loop.facts() | plan.loop.preview(),
+        "warnings": warnings(plan, asks) if asks else [],
     }
 
 
@@ -82,24 +84,6 @@ def _speculation(pool: PoolPlan) -> Facts | None:
     }
 
 
-def longest_sequence(pool: PoolPlan) -> int:
-    """Most tokens of a sequence that has a rank's KV pool to itself, up to the context; with room
-    for its drafts."""
-    block, memory = pool.settings.engine.block_size, pool.memory
-    ahead = 0 if pool.drafting is None else pool.drafting.most.tokens - 1
-
-    def fits(blocks: int) -> bool:
-        tokens = min(blocks * block + ahead, max(pool.context_tokens, blocks * block))
-        kept = (min(tokens, g.cap_tokens or tokens) * g.units for g in memory.groups)
-        return sum(-(-k // block) for k in kept) <= memory.units
-
-    low, high = 0, -(-pool.context_tokens // block)
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle - 1)
-    return min(low * block, pool.context_tokens)
-
-
 def _topology(plan: Plan) -> Facts:
     topology = plan.topology
     kinds: dict[str, int] = {}
@@ -135,7 +119,7 @@ def warnings(plan: Plan, asks: Trace) -> list[str]:
                 f"{over:,} of {len(asks):,} requests are longer than {longest:,} tokens, {why} in "
                 f"pool '{pool.name}', and will be rejected"
             )
-    if s.until_s is not None and s.workload.arrivals.uses_trace_times:
+    if s.until_s is not None and s.asked.arrivals.uses_trace_times:
         late = int((asks.arrival_s > s.until_s).sum())
         if late:
             said.append(f"{late:,} of {len(asks):,} requests arrive after until_s = {s.until_s} s")

@@ -2,67 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
-from sim.catalog.gpu import Gpu, load_gpu
-from sim.catalog.model import Model, MoeFfn, load_model
+from sim.catalog.model import Model, load_model
 from sim.cluster.deployments.disaggregated import Disaggregated
-from sim.engine.orders.fcfs import Fcfs
-from sim.engine.speculations.fixed import Fixed
 from sim.errors import ScenarioError
-from sim.kvcache.evictions.lru import Lru
 from sim.network.topology import Topology, load_topology
-from sim.perf.memory import Memory, fit
-from sim.perf.routings.uniform import Uniform
-from sim.perf.spread import Spread
-from sim.perf.task import Formats, PriceTask
 from sim.plugins import name_of
-from sim.scenario.placing import Devices, place, wires
+from sim.rl.build import open_rollouts
+from sim.rl.planning import RlPlan
+from sim.scenario.looping import loop_of
+from sim.scenario.pairing import check_pairing, check_pools
+from sim.scenario.placing import place
+from sim.scenario.pools import PoolPlan, find, gpu_of, plan_pool, within
 from sim.scenario.scenario import Scenario
-from sim.scenario.settings import PoolSettings, Settings
-from sim.scenario.speculating import DraftPlan, apart_spread, drafts, memory_with, plan_draft
+from sim.scenario.settings import Settings
+from sim.scenario.speculating import apart_spread, drafts
 from sim.workload.request import Source
 
 DRAFT = "'s draft"
 """Behind the name of a pool: the GPUs of its draft alone."""
-
-
-@dataclass(frozen=True, slots=True)
-class PoolPlan:
-    """A pool worked out: everything that does not need time to exist."""
-
-    name: str
-    settings: PoolSettings
-    model: Model
-    gpu: Gpu
-    spread: Spread
-    formats: Formats
-    memory: Memory
-    context_tokens: int
-    devices: tuple[Devices, ...]
-    tasks: tuple[PriceTask, ...]
-    """What the timer prices, by engine; engines that lie alike share one."""
-    drafting: DraftPlan | None = None
-    """Who drafts; None = nobody."""
-
-    def draft_devices(self, engine: int) -> Devices:
-        """GPUs of an engine's draft alone."""
-        apart = () if self.drafting is None else self.drafting.devices
-        return apart[engine] if apart else ()
-
-    @property
-    def engine_gpus(self) -> int:
-        """GPUs of one engine, its draft's own included."""
-        return self.spread.devices + (0 if self.drafting is None else self.drafting.gpus)
-
-    @property
-    def caches_prefixes(self) -> bool:
-        """Whether its engines keep prefix blocks: asked for, and some layer has no window."""
-        whole = self.memory.groups[0].cap_tokens is None
-        return self.settings.engine.enable_prefix_caching and whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +31,14 @@ class Plan:
     scenario: Scenario
     topology: Topology
     pools: tuple[PoolPlan, ...]
+    loop: RlPlan | None = None
+    """Its loop of rollouts and training."""
 
     @property
     def gpus(self) -> int:
-        """GPUs of the deployment."""
-        return sum(len(p.devices) * p.engine_gpus for p in self.pools)
+        """GPUs of the deployment, those of a trainer of its own among them."""
+        serving = sum(len(p.devices) * p.engine_gpus for p in self.pools)
+        return serving + (self.loop.gpus if self.loop else 0)
 
     def assumptions(self) -> list[dict[str, str]]:
         """Guesses and extrapolations that the run leans on: what, value, source."""
@@ -94,6 +56,8 @@ class Plan:
             reserve = {"what": "framework reserve", "value": f"{pool.memory.reserve_bytes:.3g} B"}
             rows.append(reserve | {"source": "assumed: CUDA context, buffers and graphs"})
         rows += self.scenario.settings.sparsity.assumptions()
+        if self.loop is not None:
+            rows += self.loop.assumptions()
         machine = self.topology.assumptions.items()
         rows += [{"what": f"topology {k}", "value": "", "source": v} for k, v in machine]
         return list({tuple(sorted(r.items())): r for r in rows}.values())
@@ -103,41 +67,44 @@ def plan(scenario: Scenario) -> Plan:
     """Work out layouts, memory, placement and wires; ScenarioError for what cannot be."""
     s = scenario.settings
     topology = load_topology(
-        _path(s.topology.name, scenario.base),
+        find(s.topology.name, scenario.base),
         nodes=s.topology.nodes,
         oversubscription=s.topology.oversubscription,
     )
-    model = s.sparsity.apply(load_model(_path(s.model, scenario.base)))
+    model = s.sparsity.apply(load_model(find(s.model, scenario.base)))
     _check_model(model)
-    _check_pools(s)
-    _check_pairing(s)
+    check_pools(s)
+    check_pairing(s)
     _check_drafting(s)
     spreads = {}
     for name, pool in s.pools.items():
-        with _in_pool(name):
+        with within(f"pools.{name}"):
             spreads[name] = pool.layout.plan(model)
-    gpus = {name: _gpu(name, pool, topology) for name, pool in s.pools.items()}
+    gpus = {n: gpu_of(f"pools.{n}", pool.gpu, topology) for n, pool in s.pools.items()}
     wanted = {n: (p.engines, spreads[n], gpus[n].name) for n, p in s.pools.items()}
     for name, pool in s.pools.items():
-        with _in_pool(name):
+        with within(f"pools.{name}"):
             apart = apart_spread(pool, model)
         if apart is not None:
             wanted[f"{name}{DRAFT}"] = (pool.engines, apart, gpus[name].name)
     devices = place(topology, s.placement, wanted)
     pools = []
     for name, pool in s.pools.items():
-        with _in_pool(name):
+        with within(f"pools.{name}"):
             places = (devices[name], devices.get(f"{name}{DRAFT}", ()))
-            pools.append(_pool_plan(name, pool, model, gpus[name], spreads[name], places, topology))
+            pools.append(plan_pool(name, pool, model, gpus[name], spreads[name], places, topology))
     _check_formats(s, tuple(pools))
-    return Plan(scenario, topology, tuple(pools))
+    loop = None if s.rl is None else loop_of(s, s.rl, topology, tuple(pools), scenario.base)
+    return Plan(scenario, topology, tuple(pools), loop)
 
 
 def open_workload(plan: Plan) -> Source:
     """The clients of a plan. Prefix blocks are kept as whole KV blocks, so the trace's block size
     must be a multiple of the engines': ScenarioError when it is not."""
     s = plan.scenario.settings
-    source = s.workload.open(s.seed, plan.scenario.base)
+    if plan.loop is not None:
+        return open_rollouts(plan.loop)
+    source = s.asked.open(s.seed, plan.scenario.base)
     for pool in plan.pools:
         block = pool.settings.engine.block_size
         if pool.caches_prefixes and source.block_tokens % block:
@@ -150,22 +117,6 @@ def open_workload(plan: Plan) -> Source:
     return source
 
 
-@contextmanager
-def _in_pool(name: str) -> Iterator[None]:
-    """Say which pool a mistake is in."""
-    try:
-        yield
-    except ScenarioError as mistake:
-        raise ScenarioError(f"pools.{name}: {mistake}") from mistake
-
-
-def _path(name: str, base: Path) -> str:
-    """A name as it is, or the file it stands for, looked up from here and from the scenario."""
-    if "/" in name and not Path(name).exists() and (base / name).exists():
-        return str(base / name)
-    return name
-
-
 def _check_model(model: Model) -> None:
     """Refuse what no step is priced for."""
     odd = [x for x in model.layers if x.token_share != 1 or x.kv_share != 1 or x.shared_weights]
@@ -174,35 +125,6 @@ def _check_model(model: Model) -> None:
             f"model: {model.name} runs parallel streams or layers for a share of the tokens, which "
             "are counted but not simulated; use the model without that preset"
         )
-
-
-def _check_pools(s: Settings) -> None:
-    wanted = s.deployment.pools()
-    for name in wanted or ():
-        if name not in s.pools:
-            raise ScenarioError(
-                f"pools: the deployment needs a pool '{name}', and the pools are "
-                f"{', '.join(s.pools)}; rename one, or name it under deployment"
-            )
-    unused = [n for n in s.pools if wanted is not None and n not in wanted]
-    if unused:
-        raise ScenarioError(
-            f"pools: '{unused[0]}' is not used by the deployment; remove it or name it there"
-        )
-
-
-def _check_pairing(s: Settings) -> None:
-    """Room that is promised in order of arrival must be used in that order, or both pools fill up
-    with those who wait for each other."""
-    d = s.deployment
-    if isinstance(d, Disaggregated) and d.pair_at == "arrival":
-        order = s.pools[d.prefill].engine.order
-        if not isinstance(order, Fcfs):
-            raise ScenarioError(
-                f"pools.{d.prefill}.engine.order: {name_of(order)} lets prompts overtake each "
-                "other, and pair_at: arrival promises decode room in order of arrival; write fcfs, "
-                "or pair_at: prefill_end"
-            )
 
 
 def _check_drafting(s: Settings) -> None:
@@ -228,103 +150,3 @@ def _check_formats(s: Settings, pools: tuple[PoolPlan, ...]) -> None:
             f"precision.kv differs between the pools ({', '.join(sorted(kinds))}); a handoff does "
             "not convert the KV cache, so give both the same"
         )
-
-
-def _check_effect(pool: PoolSettings, model: Model) -> None:
-    """Refuse settings that would do nothing."""
-    dense = not any(isinstance(x.ffn, MoeFfn) for x in model.layer_counts)
-    routing = getattr(pool.timer, "routing", Uniform())
-    if dense and routing != Uniform():
-        raise ScenarioError(
-            f"timer.{name_of(pool.timer)}.routing: {name_of(routing)} has no effect, {model.name} "
-            "has no experts; leave it out"
-        )
-    if pool.precision.experts and dense:
-        raise ScenarioError(
-            f"precision.experts: {pool.precision.experts} has no effect, {model.name} has no "
-            "experts; leave it out"
-        )
-    if not drafts(pool) and pool.draft_length != Fixed():
-        raise ScenarioError(
-            f"draft_length: {name_of(pool.draft_length)} has no effect without speculation; "
-            "leave it out, or say who drafts"
-        )
-    if not pool.engine.enable_prefix_caching and pool.engine.eviction != Lru():
-        raise ScenarioError(
-            f"engine.eviction: {name_of(pool.engine.eviction)} has no effect with "
-            "enable_prefix_caching: false; leave one of them out"
-        )
-
-
-def _gpu(name: str, pool: PoolSettings, topology: Topology) -> Gpu:
-    kinds = list(dict.fromkeys(d.gpu for d in topology.devices))
-    if pool.gpu is None:
-        if len(kinds) > 1:
-            raise ScenarioError(
-                f"pools.{name}: topology '{topology.name}' has {' and '.join(kinds)}; "
-                "write gpu: to say which"
-            )
-        return load_gpu(kinds[0])
-    wanted = load_gpu(pool.gpu)
-    if wanted.name not in kinds:
-        raise ScenarioError(
-            f"pools.{name}.gpu: topology '{topology.name}' has no {wanted.name}; "
-            f"it has {', '.join(kinds)}"
-        )
-    return wanted
-
-
-def _pool_plan(
-    name: str,
-    pool: PoolSettings,
-    model: Model,
-    gpu: Gpu,
-    spread: Spread,
-    places: tuple[tuple[Devices, ...], tuple[Devices, ...]],
-    topology: Topology,
-) -> PoolPlan:
-    engine, formats, (devices, _) = pool.engine, pool.precision.formats(model), places
-    _check_effect(pool, model)
-    context = engine.max_model_len or model.max_context_tokens
-    if context > model.max_context_tokens:
-        raise ScenarioError(
-            f"engine.max_model_len: {context} is longer than the "
-            f"{model.max_context_tokens} tokens of {model.name}; write at most that"
-        )
-    if engine.max_num_batched_tokens < engine.max_num_seqs:
-        raise ScenarioError(
-            f"engine: max_num_batched_tokens {engine.max_num_batched_tokens} is below "
-            f"max_num_seqs {engine.max_num_seqs}, so not all could decode; raise it"
-        )
-    memory = fit(
-        model,
-        spread,
-        gpu,
-        formats,
-        block_tokens=engine.block_size,
-        max_tokens=engine.max_num_batched_tokens,
-        max_sampled=engine.max_num_seqs,
-        utilization=engine.gpu_memory_utilization,
-    )
-    shapes: dict[tuple[tuple[int, int], ...], PriceTask] = {}
-    tasks = []
-    for mine in devices:
-        shape = topology.pattern(mine)
-        if shape not in shapes:
-            shapes[shape] = PriceTask(
-                model=model,
-                spread=spread,
-                gpu=gpu,
-                formats=formats,
-                wires=wires(topology, spread, mine, pool.timer.all_reduce()),
-                max_rank_tokens=engine.max_num_batched_tokens,
-                max_sampled=engine.max_num_batched_tokens,
-                overlap=pool.overlap,
-            )
-        tasks.append(shapes[shape])
-    made = PoolPlan(name, pool, model, gpu, spread, formats, memory, context, devices, tuple(tasks))
-    if not drafts(pool):
-        return made
-    drafting = plan_draft(pool, model, gpu, spread, made.tasks, places, topology)
-    memory = memory_with(drafting.draft, memory, pool, made.tasks[0])
-    return replace(made, memory=memory, drafting=drafting)

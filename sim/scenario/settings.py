@@ -30,6 +30,8 @@ from sim.perf.task import Precision
 from sim.perf.timers import Timer
 from sim.perf.timers.calibrated import Calibrated
 from sim.plugins import policy
+from sim.record.settings import Record
+from sim.rl.settings import RlSettings
 from sim.settings import settings
 from sim.units import NonNegativeInt, PositiveInt, Seconds
 from sim.workload.arrivals.at_once import AtOnce
@@ -132,10 +134,9 @@ class Measure:
 
 @settings
 class Settings:
-    """A scenario: a workload, a model, a machine and a way of serving."""
+    """A scenario: a workload or a loop of rollouts and training, a model, a machine and a way of
+    serving."""
 
-    workload: Workload
-    """What clients ask, and when."""
     model: str
     """A model of the catalog, or the path of a Hugging Face config.json."""
     sparsity: Annotated[Sparsity, policy("sim.perf.sparsities")] = NoSparsity()
@@ -146,6 +147,10 @@ class Settings:
     """The machine."""
     pools: Annotated[dict[str, PoolSettings], Field(min_length=1)]
     """Engines by role."""
+    workload: Workload | None = None
+    """What clients ask, and when."""
+    rl: RlSettings | None = None
+    """A loop of rollouts and training, in place of a workload."""
     deployment: Annotated[Deployment, policy("sim.cluster.deployments")] = Aggregated()
     """How the pools work together."""
     admission: Annotated[Admission, policy("sim.cluster.admissions")] = Everyone()
@@ -160,6 +165,8 @@ class Settings:
     """What counts as good."""
     measure: Measure = Measure()
     """What is measured."""
+    record: Record = Record()
+    """How much is written down."""
     name: str = "run"
     """Name of the scenario, also of its run folders; the file's when left out."""
     description: str = ""
@@ -172,10 +179,35 @@ class Settings:
     """Price runs of alike steps at once. Changes speed, never results."""
 
     def __post_init__(self) -> None:
-        if self.measure.window != "all" and isinstance(self.workload.arrivals, AtOnce):
+        if self.workload is None and self.rl is None:
+            raise ValueError(
+                "'workload' is missing; write it (what is asked, and when), or rl for a loop"
+            )
+        if self.rl is not None:
+            self._check_loop()
+        elif self.measure.window != "all" and isinstance(self.asked.arrivals, AtOnce):
             raise ValueError(
                 "measure.window 'steady' needs requests that arrive over time, and arrivals is "
                 "at_once; write window: all, or another law of arrivals"
+            )
+
+    @property
+    def asked(self) -> Workload:
+        """The workload of a scenario without a loop."""
+        if self.workload is None:
+            raise ValueError("this scenario has a loop and no workload")
+        return self.workload
+
+    def _check_loop(self) -> None:
+        if self.workload is not None:
+            raise ValueError(
+                "workload and rl exclude each other: a loop asks its own prompts; leave one of "
+                "them out"
+            )
+        if self.measure.window != "all":
+            raise ValueError(
+                "measure.window 'steady' is for open load, and a loop is measured by steps; leave "
+                "it out"
             )
 
 

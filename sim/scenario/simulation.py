@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import platform
 import signal
 import threading
@@ -65,6 +66,18 @@ def listening_to_ctrl_c() -> Iterator[Interrupt]:
         signal.signal(signal.SIGINT, before)
 
 
+@contextmanager
+def rare_collections() -> Iterator[None]:
+    """Let Python look for cycles of dead objects once in a million new ones: playing makes next to
+    none, and every look passes over all that is alive (a tenth of a run's time)."""
+    before = gc.get_threshold()
+    gc.set_threshold(1_000_000, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How a run ended."""
@@ -72,6 +85,8 @@ class Outcome:
     built: Built
     partial: bool
     """Ended by Ctrl-C."""
+    gave_up: str
+    """Why a loop ended before its last step; empty if it did not."""
     simulated_s: float
     events: int
     """SimPy events that were processed (to a multiple of the batch they are counted in)."""
@@ -90,12 +105,19 @@ def simulate(
     if until is not None:
         end = built.clock.at(until, AFTER_ALL)
         end.callbacks.append(_stop)
-    with listening_to_ctrl_c() as interrupt:
-        exhausted, events = _drive(built, interrupt, progress)
-    _close(built, exhausted)
+    if built.loop is not None and built.loop.finished.callbacks is not None:
+        built.loop.finished.callbacks.append(_stop)
+    try:
+        with listening_to_ctrl_c() as interrupt, rare_collections():
+            exhausted, events = _drive(built, interrupt, progress)
+        _close(built, exhausted)
+    except BaseException:
+        built.log.abandon()
+        raise
     simulated = built.cluster.last_end_s if exhausted else float(built.clock.now)
     partial = interrupt.pressed and not exhausted
-    outcome = Outcome(built, partial, simulated, events)
+    gave_up = built.loop.gave_up if built.loop is not None else ""
+    outcome = Outcome(built, partial, gave_up, simulated, events)
     if run is not None:
         write_facts(outcome, run)
     return outcome
@@ -137,10 +159,18 @@ def _close(built: Built, exhausted: bool) -> None:
             if exhausted:
                 engine.levers.check_empty()
             engine.levers.close()
+    if built.loop is not None:
+        if exhausted and not built.loop.finished.triggered:
+            raise BrokenInvariant(
+                f"nothing is left to happen at {built.clock.now} s and the loop is at step "
+                f"{built.loop.books.rows} of {built.loop.steps}"
+            )
+        built.loop.close()
     cluster.close()
     built.fabric.settle(float(built.clock.now))
     _write_clocks(built)
-    write_bursts(built)
+    if built.log.keeps_steps:
+        write_bursts(built)
     built.log.close()
 
 
@@ -178,6 +208,7 @@ def write_facts(outcome: Outcome, run: RunFolder) -> None:
             "seed": s.seed,
             "versions": versions(),
             "partial": outcome.partial,
+            "gave_up": outcome.gave_up,
             "until_s": s.until_s,
             "simulated_s": outcome.simulated_s,
             "model": plan.pools[0].model.name,
@@ -187,6 +218,8 @@ def write_facts(outcome: Outcome, run: RunFolder) -> None:
             "link_bin_s": getattr(s.fabric, "bin_s", None),
             "slo": {"ttft_s": s.slo.ttft_s, "tpot_s": s.slo.tpot_s, "e2e_s": s.slo.e2e_s},
             "window": s.measure.plain(),
+            "rl": built.loop_facts(),
+            "record": s.record.plain(),
             "engines": _engines(built),
         },
     )

@@ -13,11 +13,12 @@ from sim.engine.speculations.quickest import Quickest
 from sim.errors import ScenarioError
 from sim.network.topology import Topology
 from sim.perf.drafts import AUTO_UP_TO, Draft
+from sim.perf.layouts.single import Single
 from sim.perf.memory import Memory, fit
 from sim.perf.speculation.acceptance import Tree
 from sim.perf.speculation.host import speculation_host
 from sim.perf.speculation.last_stage import one_stage
-from sim.perf.speculation.memory import with_draft
+from sim.perf.speculation.memory import draft_weight_bytes, with_draft
 from sim.perf.spread import Spread
 from sim.perf.task import Formats, PriceTask
 from sim.plugins import name_of
@@ -75,6 +76,14 @@ def own_spread(draft: Draft, model: Model, formats: Formats) -> Spread | None:
             "one rank on one stage; write single or tensor with tp alone"
         )
     return spread
+
+
+def draft_params(pool: PoolSettings, model: Model, formats: Formats) -> float:
+    """Parameters that a draft adds to those of its target; 0 where nothing drafts."""
+    work = pool.speculation.drafting(model, formats)
+    if work.formats is None:
+        return 0.0
+    return draft_weight_bytes(work, Single().plan(model)) / work.formats.weights.bytes_per_element
 
 
 def apart_spread(pool: PoolSettings, model: Model) -> Spread | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol
@@ -16,13 +17,15 @@ class Request:
     arrival_s: float
     prompt_tokens: int
     output_tokens: int
-    block_ids: tuple[int, ...] = ()
+    block_ids: Sequence[int] = ()
     """Prefix-block ids of the prompt, one per `block_tokens` tokens (the last block may be
     partial): the same id means the same tokens up to the end of that block."""
     block_tokens: int = 0
     """Tokens per prefix block; 0 where the trace has none."""
     max_tokens: int | None = None
     """What the client declared as the longest answer it takes; None if it did not say."""
+    engine: int | None = None
+    """Number of the engine that it must go to; None = the router's choice."""
 
 
 class Ask(Protocol):
@@ -36,11 +39,13 @@ class Ask(Protocol):
     @property
     def prompt_tokens(self) -> int: ...
     @property
-    def block_ids(self) -> tuple[int, ...]: ...
+    def block_ids(self) -> Sequence[int]: ...
     @property
     def block_tokens(self) -> int: ...
     @property
     def max_tokens(self) -> int | None: ...
+    @property
+    def engine(self) -> int | None: ...
 
 
 class Happening(Enum):
@@ -50,6 +55,7 @@ class Happening(Enum):
     FINISHED = auto()
     REJECTED = auto()
     FAILED = auto()
+    CANCELLED = auto()
 
 
 class Source(Protocol):

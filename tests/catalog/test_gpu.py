@@ -31,8 +31,8 @@ def own_file(folder: Path, **changes: object) -> Path:
 
 def test_the_catalog_holds_the_gpus_that_clusters_are_built_of() -> None:
     assert set(gpu_names()) == {
-        "a100-40", "a100-80", "h100", "h200", "b200", "b300", "gb200", "gb300", "mi300x", "mi355x",
-        "rtxpro6000",
+        "a100-40", "a100-80", "h20", "h100", "h200", "h800", "b200", "b300", "gb200", "gb300",
+        "mi300x", "mi355x", "rtxpro6000",
     }  # fmt: skip
 
 

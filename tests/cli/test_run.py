@@ -141,6 +141,7 @@ def test_report_explain_and_trace_read_a_run(desk: Desk) -> None:
     assert desk.sim("trace", "a", "--out", "t.json").code == 0
     assert json.loads(Path("t.json").read_text())["traceEvents"]
     assert "arrives" in desk.sim("explain", "a", "--request", 3).out
+    assert "has no samples" in desk.mistake("explain", "a", "--sample", 3)
     life = json.loads(desk.sim("explain", "a", "--request", 3, "--json").out)
     assert life["request"]["state"] == "finished"
 

@@ -21,7 +21,7 @@ def line(name: str) -> Line:
 
 def sequence(number: int, prompt: int, preempted: bool = False) -> Sequence:
     made = Sequence(ask=Request(number, 0.0, prompt, 1), number=number, target=prompt)
-    made.preemptions = int(preempted)
+    made.computed_before = int(preempted)
     return made
 
 
@@ -60,6 +60,23 @@ def test_who_was_sent_back_goes_before_those_who_never_ran(
     victim = sequence(99, back, preempted=True)
     waiting.push_back(victim)
     assert waiting.pop() is victim
+
+
+@names
+@given(prompts=st.lists(st.integers(1, 9), min_size=1, max_size=9), data=st.data())
+def test_one_who_is_taken_out_leaves_the_others_in_their_order(
+    name: str, prompts: list[int], data: st.DataObject
+) -> None:
+    whole, rest = line(name), line(name)
+    pushed = [sequence(i, p) for i, p in enumerate(prompts)]
+    gone = data.draw(st.sampled_from(pushed))
+    for one in pushed:
+        whole.push(one)
+        if one is not gone:
+            rest.push(one)
+    assert {s.number for s in whole} == {s.number for s in pushed}
+    whole.remove(gone)
+    assert [whole.pop() for _ in range(len(whole))] == [rest.pop() for _ in range(len(rest))]
 
 
 @names

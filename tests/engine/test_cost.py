@@ -29,7 +29,7 @@ def counting_events() -> Iterator[list[int]]:
     try:
         yield count
     finally:
-        del Clock.step
+        Clock.step = step  # type: ignore[method-assign]
 
 
 def decoding(members: int, output: int = 400, leap: bool = False) -> dict[str, Any]:

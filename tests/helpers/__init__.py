@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from sim.record.run_folder import RunFolder
 from sim.scenario import simulation
 from sim.scenario.build import Built
 from sim.scenario.planning import Plan, plan
@@ -142,9 +143,9 @@ def within_seconds(seconds: int) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def _simulate(made: Plan) -> Run:
+def _simulate(made: Plan, folder: RunFolder | None) -> Run:
     with within_seconds(20):
-        return Run(made, simulate(made, None))
+        return Run(made, simulate(made, folder))
 
 
 Meddle = Callable[[Built], None]
@@ -156,11 +157,12 @@ def play(
     *,
     units: int | Mapping[str, int] | None = None,
     meddle: Meddle | None = None,
+    folder: RunFolder | None = None,
 ) -> Run:
-    """Play a scenario in memory."""
+    """Play a scenario, in memory where no folder is given."""
     made = planned(tree, units)
     if meddle is None:
-        return _simulate(made)
+        return _simulate(made, folder)
     original = simulation.build
 
     def build(*arguments: Any) -> Built:
@@ -170,7 +172,7 @@ def play(
 
     simulation.build = build
     try:
-        return _simulate(made)
+        return _simulate(made, folder)
     finally:
         simulation.build = original
 

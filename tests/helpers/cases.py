@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from helpers import Ask, Meddle, Run, planned, play, serving, traced
+from sim.record.run_folder import RunFolder
 
 MACHINES: dict[str, dict[str, Any]] = {
     "dense": {"model": "llama-3.1-8b", "topology": "single_gpu", "layout": "single"},
@@ -90,10 +91,12 @@ class Case:
             changes["deployment"] = {"disaggregated": {"router": self.router} | self.split}
         return serving(workload, **changes)
 
-    def play(self, *, leap: bool = True, meddle: Meddle | None = None) -> Run:
+    def play(
+        self, *, leap: bool = True, meddle: Meddle | None = None, folder: RunFolder | None = None
+    ) -> Run:
         with traced(self.asks, self.trace_block) as workload:
             tree = self.tree(workload, leap)
-            return play(tree, units=self._units(tree), meddle=meddle)
+            return play(tree, units=self._units(tree), meddle=meddle, folder=folder)
 
     def _units(self, tree: dict[str, Any]) -> dict[str, int]:
         longest = max(self._most(a) for a in self.asks)

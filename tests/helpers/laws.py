@@ -54,7 +54,7 @@ def recomputed_tokens_are_those_computed_twice(run: Run) -> None:
     chunks, stays = run.table("chunks"), run.table("intervals")
     clock = run.table("clock").set_index(["engine", "slot", "step"])["end_s"]
     for _, row in run.requests.iterrows():
-        if row["state"] != "finished" or not row["preemptions"]:
+        if row["state"] != "finished":
             continue
         mine = chunks[chunks["request"] == row["request"]]
         work = [
@@ -67,7 +67,7 @@ def recomputed_tokens_are_those_computed_twice(run: Run) -> None:
                 at = row["prompt_tokens"] + generated - 1
                 work.append((s.leave_s - 1e-12, at, at + s.tokens))
                 generated += s.tokens
-            elif s.stage != "decode" and s.closed != "preempted":
+            elif s.stage != "decode" and s.closed not in ("preempted", "withdrawn"):
                 generated += 1
         reach = again = 0
         for _, low, high in sorted(work):

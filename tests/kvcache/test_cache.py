@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,9 +30,12 @@ class CacheAgainstAList(RuleBasedStateMachine):
         self.users: dict[int, int] = {}
         self.left: list[int] = []
         """Unused keys, the first to go first."""
+        self.stale: dict[Hashable, list[int]] = {}
+        """[units, users] of blocks that nobody finds any more, by their new keys."""
 
     def free(self) -> int:
-        return CAPACITY - self.private - sum(self.units.values())
+        stale = sum(units for units, _ in self.stale.values())
+        return CAPACITY - self.private - sum(self.units.values()) - stale
 
     @rule(units=st.integers(0, CAPACITY + 2))
     def take(self, units: int) -> None:
@@ -87,9 +92,28 @@ class CacheAgainstAList(RuleBasedStateMachine):
                 del self.users[key], self.units[key]
 
     @rule()
+    def disown(self) -> None:
+        """New weights: what is unused goes, what is in use is found by nobody new."""
+        renamed = self.cache.disown()
+        assert set(renamed) == {k for k, n in self.users.items() if n}
+        for key, name in renamed.items():
+            assert name not in self.stale
+            self.stale[name] = [self.units[key], self.users[key]]
+        self.units, self.users, self.left = {}, {}, []
+
+    @precondition(lambda self: self.stale)
+    @rule(data=st.data())
+    def release_stale(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(sorted(self.stale, key=str)))
+        self.cache.release([name])
+        self.stale[name][1] -= 1
+        if not self.stale[name][1]:
+            del self.stale[name]
+
+    @rule()
     def fault(self) -> None:
         self.cache.clear()
-        self.private, self.units, self.users, self.left = 0, {}, {}, []
+        self.private, self.units, self.users, self.left, self.stale = 0, {}, {}, [], {}
 
     @invariant()
     def every_unit_is_somewhere(self) -> None:

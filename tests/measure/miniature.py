@@ -63,7 +63,7 @@ class Tables:
     def write(self, folder: Path) -> RunFolder:
         """The run folder with these tables."""
         run = RunFolder.create(folder)
-        log = Log(run.path)
+        log = Log(run.path, rl="rl" in self.facts)
         for name, rows in self.rows.items():
             columns = {c.name: np.array([r[c.name] for r in rows], dtype=np.float64)
                        for c in TABLES[name].all_columns}  # fmt: skip
@@ -175,3 +175,53 @@ def _stay(
     t.add("intervals", request=request, engine=engine, stage=stage, enter_s=enter_s,
           first_step=first_step, last_step=last_step, tokens=tokens, closed=closed,
           leave_s=leave_s, **more)  # fmt: skip
+
+
+def loop() -> Tables:
+    """One rollout engine and a trainer apart, two GPUs each; two steps of two samples.
+
+        trainer   0 … 4 waits (tokens until 3, rewards until 4), 4 … 7 trains, 7 … 8 sync
+                  8 … 10 waits for tokens, 10 … 13 trains, 13 … 14 sync
+        engine    runs 0 … 3, 4 … 10 and 12 … 14
+
+    Sample 2 made 20 tokens under version 0 and 40 under version 1; sample 4 is filtered, 5 is in
+    flight at the end.
+    """
+    t = Tables([engine(0, "rollout")], {"simulated_s": 14.0, "rl": {
+        "rollout_gpus": 2, "trainer_gpus": 2, "colocated": False, "cadence": "asynchronous",
+        "prompts_per_step": 2, "samples_per_prompt": 1, "steps": 2, "epochs": 1, "generated": 6,
+    }})  # fmt: skip
+    common = {"train_s": 3.0, "sync_s": 1.0, "samples": 2, "prompts": 2, "prompt_tokens": 20,
+              "bubble": 0.25, "mfu": 0.5}  # fmt: skip
+    t.add("rl_steps", step=0, version=0, start_s=0.0, end_s=8.0, generation_s=3.0,
+          exposed_generation_s=3.0, exposed_reward_s=1.0, wait_s=4.0, response_tokens=40,
+          longest_tokens=30, filtered=1, in_flight=2, **common)  # fmt: skip
+    t.add("rl_steps", step=1, version=1, start_s=8.0, end_s=14.0, generation_s=7.0,
+          exposed_generation_s=2.0, wait_s=2.0, response_tokens=80, longest_tokens=60,
+          staleness=0.25, staleness_max=1, in_flight=1, **common)  # fmt: skip
+    for actor, phase, step, start_s, end_s in (
+        ("trainer", "wait", 0, 0, 4), ("trainer", "train", 0, 4, 7), ("trainer", "wait", 1, 8, 10),
+        ("trainer", "train", 1, 10, 13), ("weight_sync", "sync", 0, 7, 8),
+        ("weight_sync", "sync", 1, 13, 14), ("reward", "reward", 0, 3, 4),
+        ("rollout", "generation", 0, 0, 3), ("rollout", "generation", 1, 3, 10),
+    ):  # fmt: skip
+        t.add("rl_phases", actor=actor, phase=phase, step=step, start_s=start_s, end_s=end_s)
+    trained = {"state": "trained", "uses": 1, "turns": 1, "prompt_tokens": 10}
+    gone = {"step": -1, "staleness": NAN, "staleness_max": -1, "turns": 1, "prompt_tokens": 10}
+    t.add("samples", sample=0, response_tokens=10, submitted_s=0, generated_s=2, scored_s=2.5,
+          **trained)  # fmt: skip
+    t.add("samples", sample=1, prompt=1, response_tokens=30, submitted_s=0, generated_s=3,
+          scored_s=4, reward_s=1, **trained)  # fmt: skip
+    t.add("samples", sample=2, prompt=2, response_tokens=60, submitted_s=3, generated_s=10,
+          scored_s=10, step=1, last_version=1, staleness=1 / 3, staleness_max=1, interruptions=1,
+          **trained)  # fmt: skip
+    t.add("samples", sample=3, prompt=3, response_tokens=20, submitted_s=8, generated_s=9,
+          scored_s=9.5, step=1, first_version=1, last_version=1, **trained)  # fmt: skip
+    t.add("samples", sample=4, prompt=4, response_tokens=20, submitted_s=3, generated_s=5,
+          scored_s=6, state="filtered", **gone)  # fmt: skip
+    t.add("samples", sample=5, prompt=5, submitted_s=9, generated_s=NAN, scored_s=NAN,
+          state="in_flight", first_version=1, last_version=1, **gone)  # fmt: skip
+    for first, start_s, length, running in ((0, 0.0, 3.0, 2), (1, 4.0, 6.0, 2), (2, 12.0, 2.0, 1)):
+        t.step(start_s, engine=0, first_step=first, linear_s=length, decodes=running,
+               sampled=10 * running)  # fmt: skip
+    return t

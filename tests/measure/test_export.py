@@ -17,6 +17,7 @@ def test_every_table_is_exported_with_words_for_codes(tmp_path: Path) -> None:
     measure(run)
     written = {p.name for p in export_csv(run, tmp_path / "csv")}
     assert {"requests.csv", "steps.csv", "attribution.csv"} <= written
+    assert "samples.csv" not in written
     with (tmp_path / "csv" / "requests.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [r["state"] for r in rows] == ["finished", "finished", "rejected"]

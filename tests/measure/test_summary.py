@@ -14,6 +14,7 @@ def test_the_summary_of_an_aggregated_run_is_that_counted_by_hand(tmp_path: Path
     s = measure(run)
     assert s["requests"] == {
         "arrived": 3, "finished": 2, "rejected": 1, "failed": 0, "unfinished": 0,
+        "cancelled": 0,
     }  # fmt: skip
     assert s["ttft_s"]["mean"] == (1.0 + 1.75) / 2
     assert s["tpot_s"]["mean"] == pytest.approx((2.0 / 3 + 1.0 / 2) / 2)

@@ -30,7 +30,9 @@ def test_the_shipped_machines() -> None:
         "gb200_nvl72",
         "h100_and_h200",
         "hgx_b200",
+        "hgx_h20",
         "hgx_h200",
+        "hgx_h800",
         "single_gpu",
     }
 

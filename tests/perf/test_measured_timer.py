@@ -303,7 +303,7 @@ def test_a_run_of_decodes_is_priced_like_its_steps(tables: str, n: int) -> None:
     timer, _ = compiled_once(tables)
     start = shape([700, 900, 2000])
     steps = [timer.price([shape([700 + i, 900 + i, 2000 + i])]) for i in range(n)]
-    assert timer.price_run([start], n) == steps
+    assert list(timer.price_run([start], n)) == steps
     assert timer.seconds(run_of([start], n)).tolist() == steps
 
 

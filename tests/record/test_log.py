@@ -38,7 +38,7 @@ def test_rows_come_out_as_they_went_in() -> None:
 
 def test_codes_come_out_as_words_and_nan_as_nan() -> None:
     log = Log(None)
-    log.engines((0, 1.5, 1))
+    log.engines((0, 1.5, 1, 0))
     log.close()
     kept = log.writers["engines"].kept()
     assert kept["state"].to_pylist() == ["paused"]

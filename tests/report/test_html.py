@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from miniature import Tables, aggregated, disaggregated, engine
+from miniature import NAN, Tables, aggregated, disaggregated, engine, loop
 from toy import Toy
 
 from sim import plugins
@@ -68,7 +68,8 @@ def test_the_page_fetches_nothing_and_holds_plotly_once(tmp_path: Path) -> None:
 def test_the_page_shows_every_figure_of_a_run_with_handoffs(tmp_path: Path) -> None:
     page = Page(render(measured(disaggregated(), tmp_path)))
     for name in plugins.names(FIGURES):
-        assert (f"figure-{name}" in page.ids) == (name != "speculation")
+        absent = name.startswith("rl_") or name == "speculation"
+        assert (f"figure-{name}" in page.ids) != absent
 
 
 def test_the_page_shows_settings_sources_and_numbers(tmp_path: Path) -> None:
@@ -94,6 +95,26 @@ def test_a_run_that_was_stopped_or_lost_requests_says_so_first(tmp_path: Path) -
     assert "stopped early, at 3 s" in said[0]
     assert "1 of 3 requests did not finish (1 rejected" in said[1]
     assert all(s in Page(render(run)).text for s in said)
+
+
+def test_the_page_of_a_loop_begins_with_the_loop(tmp_path: Path) -> None:
+    run = measured(loop(), tmp_path)
+    page = Page(render(run))
+    for words in ("4 GPUs", "Step, mean", "Accepted samples/s", "of 6 · 1 filtered · 1 in flight",
+                  "Rollouts: the trainer waits 36 % of the step"):  # fmt: skip
+        assert words in page.text
+    assert page.ids.index("figure-rl_timeline") < page.ids.index("figure-throughput")
+
+
+def test_samples_under_way_at_the_end_of_a_loop_are_no_loss(tmp_path: Path) -> None:
+    tables = loop()
+    for state in ("unfinished", "unfinished", "rejected"):
+        tables.add("requests", request=len(tables.rows["requests"]), state=state, output_tokens=9,
+                   first_step_s=NAN, first_token_s=NAN, end_s=14.0)  # fmt: skip
+    run = measured(tables, tmp_path)
+    said = warnings(run.read_json("summary.json"), run.facts)
+    assert len(said) == 1
+    assert "1 of 3 requests did not finish" in said[0]
 
 
 def test_a_run_of_nothing_still_has_a_page(tmp_path: Path) -> None:

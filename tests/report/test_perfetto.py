@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from miniature import aggregated, disaggregated
+from miniature import aggregated, disaggregated, loop
 from toy import Toy
 
 from sim.errors import ScenarioError
@@ -80,3 +80,19 @@ def test_a_trace_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     run = aggregated().write(tmp_path / "run")
     with pytest.raises(ScenarioError, match="cannot be written"):
         write_trace(run, tmp_path / "nowhere" / "t.json")
+
+
+def test_a_loop_is_a_process_with_a_track_for_each_actor(tmp_path: Path) -> None:
+    write_trace(loop().write(tmp_path / "run"), tmp_path / "t.json")
+    events = [e for e in read(tmp_path / "t.json") if e["pid"] == 2]
+    tracks = {e["tid"]: e["args"]["name"] for e in events if e["name"] == "thread_name"}
+    assert list(tracks.values()) == ["steps", "rollout", "reward", "trainer", "weight sync"]
+    slices = [(tracks[e["tid"]], e["name"], e["ts"], e["dur"]) for e in events if e["ph"] == "X"]
+    assert ("steps", "step 1", 8e6, 6e6) in slices
+    assert ("trainer", "training", 4e6, 3e6) in slices
+    assert ("weight sync", "weight sync", 13e6, 1e6) in slices
+    counters = {e["name"] for e in events if e["ph"] == "C"}
+    assert counters == {
+        "staleness", "samples being generated", "samples being scored", "samples buffered",
+    }  # fmt: skip
+    assert [e["args"]["versions"] for e in events if e["name"] == "staleness"] == [0.0, 0.25]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from sim.cluster.services import ClusterServices
+from sim.engine.engine import Engine
 from sim.engine.ports import Port
 from sim.engine.sequence import Sequence
 
@@ -21,6 +22,14 @@ class Running(Port, Protocol):
 
     def refuses(self, prompt_tokens: int, total_tokens: int) -> str:
         """Why a request of this size can be served nowhere; empty if it can."""
+
+    def cancel(self, sequence: Sequence) -> None:
+        """A client gives a sequence up that has come in and not ended: it is taken out wherever it
+        is, and the cluster is told `cancelled` when it is out."""
+
+    def move(self, sequence: Sequence, engine: Engine, rank: int) -> None:
+        """Take a sequence out of its engine and submit it to a rank of another, which computes its
+        prompt and what was generated again."""
 
 
 class Deployment(Protocol):

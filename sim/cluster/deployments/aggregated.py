@@ -9,6 +9,7 @@ from sim.cluster.routers import Route, Router
 from sim.cluster.routers.least_loaded import LeastLoaded
 from sim.cluster.services import ClusterServices
 from sim.cluster.view import View
+from sim.engine.departures import withdraw
 from sim.engine.engine import Engine
 from sim.engine.sequence import Sequence
 from sim.plugins import policy
@@ -20,9 +21,15 @@ class _Aggregated:
     services: ClusterServices
     view: View
     router: Route
+    engines: dict[int, Engine]
+    """By number."""
 
     def accept(self, sequence: Sequence) -> None:
-        engine, rank = self.view.seat(self.router.pick(sequence.ask, self.view))
+        if sequence.ask.engine is None:
+            engine, rank = self.view.seat(self.router.pick(sequence.ask, self.view))
+        else:
+            engine = self.engines[sequence.ask.engine]
+            rank = engine.gauges.idlest()
         engine.submit(rank, sequence)
 
     def refuses(self, prompt_tokens: int, total_tokens: int) -> str:
@@ -31,6 +38,12 @@ class _Aggregated:
             if reason:
                 return reason
         return ""
+
+    def cancel(self, sequence: Sequence) -> None:
+        withdraw(sequence, lambda: self.services.ears.cancelled(sequence))
+
+    def move(self, sequence: Sequence, engine: Engine, rank: int) -> None:
+        withdraw(sequence, lambda: engine.submit(rank, sequence))
 
     def keeps(self, engine: Engine, sequence: Sequence) -> bool:
         return True
@@ -60,4 +73,5 @@ class Aggregated:
     def start(self, services: ClusterServices) -> _Aggregated:
         """One view over the seats of all pools."""
         route = self.router.start(services.draws("router"))
-        return _Aggregated(services, services.views["*"], route)
+        engines = {e.number: e for p in services.pools.values() for e in p.engines}
+        return _Aggregated(services, services.views["*"], route, engines)

@@ -12,9 +12,10 @@ from sim.cluster.routers.least_loaded import LeastLoaded
 from sim.cluster.routers.prefix_affinity import PrefixAffinity
 from sim.cluster.services import ClusterServices
 from sim.cluster.view import View
+from sim.engine.departures import withdraw
 from sim.engine.engine import Engine
 from sim.engine.sequence import Sequence
-from sim.errors import ScenarioError
+from sim.errors import BrokenInvariant, ScenarioError
 from sim.plugins import policy
 from sim.settings import settings
 
@@ -111,6 +112,16 @@ class _Disaggregated:
         src, dst = self.handoffs.src.engines[0], self.handoffs.dst.engines[0]
         return src.refuses(prompt_tokens) or dst.refuses(total_tokens)
 
+    def cancel(self, sequence: Sequence) -> None:
+        self.handoffs.cancel(sequence.number)
+        withdraw(sequence, lambda: self.services.ears.cancelled(sequence))
+
+    def move(self, sequence: Sequence, engine: Engine, rank: int) -> None:
+        raise BrokenInvariant(
+            f"request {sequence.number} was to move to engine {engine.number}, but a disaggregated "
+            "deployment moves nobody"
+        )
+
     def keeps(self, engine: Engine, sequence: Sequence) -> bool:
         return engine.number not in self.prefill_engines
 
@@ -121,6 +132,8 @@ class _Disaggregated:
             self.services.ears.first_token(sequence)
         if not left:
             self.handoffs.cancel(sequence.number)
+            return
+        if engine.departures.is_leaving(sequence):
             return
         handoff = self.handoffs.under_way.get(sequence.number)
         self.handoffs.ready(handoff or self._pair(sequence, engine, rank))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Protocol
 
 from sim.engine.sequence import Sequence
@@ -21,6 +22,12 @@ class Line(Protocol):
 
     def pop(self) -> Sequence:
         """Take the next one out."""
+
+    def remove(self, sequence: Sequence) -> None:
+        """Take one that waits out, wherever it stands."""
+
+    def __iter__(self) -> Iterator[Sequence]:
+        """All who wait, in any order."""
 
     def __len__(self) -> int: ...
 

@@ -3,8 +3,9 @@ waited once, go before all others."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 from sim.engine.sequence import Sequence
 from sim.settings import settings
@@ -28,6 +29,13 @@ class _Line:
 
     def pop(self) -> Sequence:
         return heappop(self.heap)[3]
+
+    def remove(self, sequence: Sequence) -> None:
+        self.heap = [entry for entry in self.heap if entry[3] is not sequence]
+        heapify(self.heap)
+
+    def __iter__(self) -> Iterator[Sequence]:
+        return (entry[3] for entry in self.heap)
 
     def __len__(self) -> int:
         return len(self.heap)

@@ -7,11 +7,11 @@ parts, tokens/s/GPU, FLOP/s/GPU, MFU, memory. Closed forms of asynchronous loops
 
 from __future__ import annotations
 
-from sim.perf.training.batch import Batch, MicroBatch, even_batch, packed_batch
+from sim.perf.training.batch import Batch, MicroBatch, even_batch, mini_batches, packed_batch
 from sim.perf.training.layout import TrainingLayout
 from sim.perf.training.memory import TrainingMemory, training_memory
 from sim.perf.training.outcome import TrainingStep
-from sim.perf.training.recipe import MEGATRON_2021, Offload, Recipe
+from sim.perf.training.recipe import MEGATRON_2021, Offload, Recipe, Swap
 from sim.perf.training.sizes import StepFlops, step_flops
 from sim.perf.training.step import Trainer, plan_step, trainer
 
@@ -22,11 +22,13 @@ __all__ = [
     "Offload",
     "Recipe",
     "StepFlops",
+    "Swap",
     "Trainer",
     "TrainingLayout",
     "TrainingMemory",
     "TrainingStep",
     "even_batch",
+    "mini_batches",
     "packed_batch",
     "plan_step",
     "step_flops",

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from heapq import heapify, heappop, heappush, heapreplace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sim.errors import ScenarioError
 from sim.perf.shape import capped_pairs, pairs
@@ -11,6 +16,13 @@ from sim.perf.shape import capped_pairs, pairs
 LINEAR_TOKENS = 24_576
 """Length at which attention asks for as many operations as the matrices: 6·h (arXiv 2104.04473,
 equation 3), h = 4096. What sequences are balanced by, as in veRL (`calculate_workload`)."""
+
+
+Lengths = Iterable[int] | NDArray[np.integer]
+"""Tokens of sequences."""
+
+_INDEX_BITS = 32
+_INDEX_MASK = (1 << _INDEX_BITS) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +91,16 @@ def even_batch(sequences: int, length: int, micro_batch: int, dp: int) -> Batch:
     return Batch((((MicroBatch((length,) * micro_batch),) * each),) * dp)
 
 
-def packed_batch(lengths: Iterable[int], max_tokens: int, dp: int, multiple: int = 1) -> Batch:
+def packed_batch(lengths: Lengths, max_tokens: int, dp: int, multiple: int = 1) -> Batch:
     """Sequences of any lengths in micro-batches of at most `max_tokens` tokens.
 
     Dealt to the replicas longest first, each to the one with the least work (`LINEAR_TOKENS`), then
     packed. All replicas get as many micro-batches as the one that
     needs most, and a multiple of `multiple` (interleaved schedules need one of pp): micro-batches
-    are cut rather than left empty, because every replica takes part in every pass.
+    are cut rather than left empty, because every replica takes part in every pass. Where that
+    leaves a replica with too few sequences to cut, all get equally many (veRL's `equal_size`).
     """
-    ordered = sorted(lengths, reverse=True)
+    ordered = np.sort(np.fromiter(lengths, dtype=np.int64))[::-1].tolist()
     if len(ordered) < dp:
         raise ScenarioError(
             f"training: {len(ordered)} sequences are fewer than dp={dp} replicas; "
@@ -98,51 +111,80 @@ def packed_batch(lengths: Iterable[int], max_tokens: int, dp: int, multiple: int
             f"training: max_tokens={max_tokens} per micro-batch is less than the longest sequence "
             f"({ordered[0]} tokens); raise it to {ordered[0]}"
         )
-    dealt = _deal(ordered, dp)
-    needed = max(len(first_fit(mine, max_tokens)) for mine in dealt)
-    count = -(-needed // multiple) * multiple
-    if count > min(len(mine) for mine in dealt):
+    for most in (len(ordered), -(-len(ordered) // dp)):
+        dealt = _deal(ordered, dp, most)
+        packed = [best_fit(mine, max_tokens) for mine in dealt]
+        count = -(-max(map(len, packed)) // multiple) * multiple
+        if count <= min(map(len, dealt)):
+            return Batch(tuple(_cut(bins, count) for bins in packed))
+    raise ScenarioError(
+        f"training: {count} micro-batches per replica are more than the "
+        f"{min(map(len, dealt))} sequences of a replica; raise max_tokens="
+        f"{max_tokens} or lower dp={dp}"
+    )
+
+
+def mini_batches(
+    lengths: Lengths, count: int, max_tokens: int, dp: int, multiple: int = 1
+) -> tuple[Batch, ...]:
+    """`count` batches of nearly as many sequences each, in the order given: the optimiser steps
+    that one set of samples is trained on, packed as `packed_batch` does.
+
+    Raises ScenarioError where there are too few sequences for so many.
+    """
+    each = np.array_split(np.fromiter(lengths, dtype=np.int64), count)
+    if len(each[-1]) < dp:
+        total = sum(map(len, each))
         raise ScenarioError(
-            f"training: {count} micro-batches per replica are more than the "
-            f"{min(len(mine) for mine in dealt)} sequences of a replica; raise max_tokens="
-            f"{max_tokens} or lower dp={dp}"
+            f"training: mini_batches={count} of {total} sequences leave fewer than one for each of "
+            f"dp={dp} replicas; lower it to {max(1, total // dp)}"
         )
-    return Batch(tuple(_spread(mine, count, max_tokens) for mine in dealt))
+    return tuple(packed_batch(part, max_tokens, dp, multiple) for part in each)
 
 
-def first_fit(lengths: Iterable[int], max_tokens: int) -> tuple[MicroBatch, ...]:
-    """First fit by decreasing length: at most 11/9 of the fewest possible micro-batches, and a few
-    more (Johnson 1973)."""
+def best_fit(ordered: Sequence[int], max_tokens: int) -> list[list[int]]:
+    """Lengths, longest first, each into the fullest micro-batch that has room: at most 11/9 of the
+    fewest possible and a few more (Johnson 1973). Micro-batches are kept in order of their room,
+    so a length costs a binary search."""
     bins: list[list[int]] = []
-    room: list[int] = []
-    for n in sorted(lengths, reverse=True):
-        at = next((i for i, free in enumerate(room) if free >= n), None)
-        if at is None:
-            bins.append([n])
-            room.append(max_tokens - n)
-        else:
-            bins[at].append(n)
-            room[at] -= n
-    return tuple(MicroBatch(tuple(b)) for b in bins)
-
-
-def _deal(ordered: list[int], dp: int) -> list[list[int]]:
-    """To the replica with the least work so far."""
-    dealt: list[list[int]] = [[] for _ in range(dp)]
-    work = [0] * dp
+    rooms: list[int] = []
     for n in ordered:
-        at = min(range(dp), key=work.__getitem__)
+        at = bisect_left(rooms, n << _INDEX_BITS)
+        if at == len(rooms):
+            room, which = max_tokens, len(bins)
+            bins.append([])
+        else:
+            key = rooms.pop(at)
+            room, which = key >> _INDEX_BITS, key & _INDEX_MASK
+        bins[which].append(n)
+        insort(rooms, (room - n) << _INDEX_BITS | which)
+    return bins
+
+
+def _deal(ordered: list[int], dp: int, most: int) -> list[list[int]]:
+    """To the replica with the least work so far that has fewer than `most` sequences."""
+    dealt: list[list[int]] = [[] for _ in range(dp)]
+    least = [(0, i) for i in range(dp)]
+    for n in ordered:
+        work, at = least[0]
         dealt[at].append(n)
-        work[at] += n * (LINEAR_TOKENS + n)
+        if len(dealt[at]) < most:
+            heapreplace(least, (work + n * (LINEAR_TOKENS + n), at))
+        else:
+            heappop(least)
     return dealt
 
 
-def _spread(lengths: list[int], count: int, max_tokens: int) -> tuple[MicroBatch, ...]:
-    """Exactly `count` micro-batches: first fit, then the ones with most sequences are cut in two.
+def _cut(bins: list[list[int]], count: int) -> tuple[MicroBatch, ...]:
+    """Exactly `count` micro-batches: those with most sequences are cut in two.
 
-    `count` is at least what first fit needs and at most the number of sequences."""
-    bins = [list(m.lengths) for m in first_fit(lengths, max_tokens)]
+    `count` is at least their number and at most the number of sequences."""
+    fullest = [(-len(b), i) for i, b in enumerate(bins)]
+    heapify(fullest)
     while len(bins) < count:
-        fullest = max(bins, key=len)
-        bins.append([fullest.pop() for _ in range(len(fullest) // 2)])
+        _, at = fullest[0]
+        half = len(bins[at]) // 2
+        bins.append([bins[at].pop() for _ in range(half)])
+        heapreplace(fullest, (-len(bins[at]), at))
+        heappush(fullest, (-half, len(bins) - 1))
     return tuple(MicroBatch(tuple(b)) for b in bins)

@@ -34,6 +34,8 @@ Core = tuple[float, float, float, float]
 
 EXPERT_TOKENS = 2.0 ** np.arange(0.0, 24.25, 0.25)
 """Token counts at which experts are priced; linear between (routing laws need milliseconds)."""
+KEPT = 500_000
+"""Products whose prices are remembered."""
 FLASH_BACKWARD = 2.5
 """Operations of FlashAttention's backward pass over those of its forward pass: five products of
 queries by keys' shape for two."""
@@ -64,6 +66,8 @@ class TrainingKernels:
 
     def know(self, products: Iterable[Product]) -> None:
         """Price products all at once, those not known yet."""
+        if len(self._products) > KEPT:
+            self._products.clear()
         new = sorted({p for p in products if p not in self._products and min(p) > 0})
         if not new:
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated, Literal
 
@@ -21,7 +22,7 @@ from sim.settings import settings
 
 Count = Annotated[int, Field(ge=1)]
 Schedule = Literal["gpipe", "1f1b", "interleaved", "zero_bubble"]
-Vocabulary = Literal["ends", "stages"]
+Vocabulary = Literal["ends", "stages", "interlaced"]
 
 
 @settings
@@ -55,8 +56,8 @@ class TrainingLayout:
     chunks: Count = 1
     """Model chunks per stage, for `interleaved` (v of arXiv 2104.04473)."""
     vocabulary: Vocabulary = "ends"
-    """Embedding and head on the first and the last stage, or cut over all stages (arXiv
-    2411.05288)."""
+    """Embedding and head on the first and the last stage; or cut over all stages, as passes whose
+    exchanges are hidden, or in step with each other (arXiv 2411.05288)."""
     stage_layers: tuple[Count, ...] | None = None
     """Layers of every stage; evenly when left out."""
 
@@ -89,6 +90,11 @@ class TrainingLayout:
     def dispatches(self) -> bool:
         """Whether tokens go to their experts; if not, experts are cut like any other layer."""
         return self.ep > 1 or self.expert_tp != self.tp
+
+    @property
+    def spreads_vocabulary(self) -> bool:
+        """Whether every stage has a part of embedding and head."""
+        return self.vocabulary != "ends"
 
     @property
     def share(self) -> int:
@@ -184,6 +190,17 @@ class TrainingLayout:
             raise ScenarioError(
                 f"training.layout: ep={self.ep} divides experts and {name} has none; set ep = 1"
             )
+
+
+def layers_by_speed(layers: int, speeds: Sequence[float]) -> tuple[int, ...]:
+    """Layers of every stage, for `stage_layers`, so that the slowest stage takes as little time as
+    whole layers let it, and none is empty: each in turn where it is done first (Holmes, arXiv
+    2312.03549, section 3.3: in proportion to measured speeds)."""
+    given = [1] * len(speeds)
+    for _ in range(layers - len(speeds)):
+        at = min(range(len(speeds)), key=lambda i: ((given[i] + 1) / speeds[i], i))
+        given[at] += 1
+    return tuple(given)
 
 
 def _divides(what: str, amount: int, setting: str, parts: int) -> None:

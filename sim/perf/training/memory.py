@@ -130,17 +130,22 @@ def stage_activations(
     """Bytes of activations on one device of stage `at`: those of every layer (`kept`) for every
     micro-batch in flight; with recomputation of layers, their inputs, and one layer whole; logits
     on the last stage, the embedding's dropout mask on the first (arXiv 2205.05198, sections 4.1 to
-    4.3)."""
+    4.3). Swapped activations need room for the layer at work and the next (arXiv 2407.12117: two
+    rounding buffers). Vocabulary over stages keeps one micro-batch more, interlaced half as many
+    again (arXiv 2411.05288, algorithm 2; the authors' README)."""
     tokens, layers = micro.tokens / layout.cp, stage.layers
-    spread = layout.vocabulary == "stages"
+    spread = layout.spreads_vocabulary
     logits = tokens * model.vocab / layout.tp * LOGIT_BYTES / (layout.pp if spread else 1)
     if not spread and at < layout.pp - 1:
         logits = 0.0
     largest = max((kept[x] for x in layers), default=0.0)
     if not recipe.trains:
         return largest + logits
-    flying = in_flight(layout.schedule, layout.pp, count, layout.chunks, at) + spread
+    flying = in_flight(layout.schedule, layout.pp, count, layout.chunks, at)
+    flying += {"ends": 0.0, "stages": 1.0, "interlaced": layout.pp / 2}[layout.vocabulary]
     mask = tokens * model.hidden / layout.share if recipe.dropout and at == 0 else 0.0
+    if recipe.swap is not None:
+        return 2.0 * largest + mask + logits
     if recipe.recompute == "full":
         inputs = sum(layers.values()) * tokens * model.hidden * 2.0 / layout.share
         return flying * (inputs + mask) + largest + logits

@@ -85,7 +85,7 @@ class Outside:
 
     def _tied_s(self) -> float:
         """The sum of a tied table's gradients on the first and the last stage."""
-        apart = self.layout.pp > 1 and self.layout.vocabulary == "ends"
+        apart = self.layout.pp > 1 and not self.layout.spreads_vocabulary
         if not (self.model.tied_embeddings and apart and self.recipe.method == "full"):
             return 0.0
         table = self.model.vocab * self.model.hidden / self.layout.tp

@@ -16,6 +16,9 @@ from sim.perf.training.schedules import Work, order
 Times = tuple[tuple[tuple[float, ...], ...], ...]
 """Seconds by stage, chunk and micro-batch. A single number for all micro-batches may stand for
 equal ones: see `play`."""
+_Passes = tuple[list[float], Sequence[float], list[float], float, float]
+"""Of one direction and chunk in one stage, by micro-batch: when inputs come (negative: not yet),
+seconds, when outputs come; seconds of the way, and those that it holds up the stage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class Played:
         return 1.0 - max(self.busy_s) / self.seconds
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=32)
 def play(
     schedule: str,
     forward_s: Times,
@@ -87,38 +90,59 @@ def _makespan(
     held_s: float,
 ) -> float:
     """Stages take turns as far as their inputs reach, until all orders are done."""
-    p, v = len(orders), len(forward_s[0])
-    arrived: dict[tuple[bool, int, int], float] = {}
-    free, at = [0.0] * p, [0] * p
-    waiting = list(range(p))
-    end = 0.0
+    ways = _ways(forward_s, backward_s, len(orders[0]), one, send_s, held_s)
+    free, at = [0.0] * len(orders), [0] * len(orders)
+    waiting = list(range(len(orders)))
     while waiting:
         moved = False
         for i in waiting:
-            k, now, mine = at[i], free[i], orders[i]
-            while k < len(mine):
+            now, mine, there = free[i], orders[i], ways[i]
+            k = at[i]
+            for k in range(at[i], len(mine)):
                 forward, chunk, j = mine[k]
-                place = chunk * p + i
-                ready = arrived.get((forward, place, j), -1.0)
+                inbox, seconds, outbox, send, held = there[forward][chunk]
+                ready = inbox[j]
                 if ready < 0.0:
-                    if not (forward and place == 0):
-                        break
-                    ready = 0.0
-                times = forward_s if forward else backward_s
-                now = (ready if ready > now else now) + times[i][chunk][0 if one else j]
-                to = _next(forward, place, p * v)
-                if to is not None:
-                    arrives = now + (send_s if (to[1] % p) != i else 0.0)
-                    arrived[(to[0], to[1], j)] = arrives
-                    now += held_s if (to[1] % p) != i else 0.0
-                k += 1
-                moved = True
-            end = max(end, now)
+                    break
+                now = (ready if ready > now else now) + seconds[j]
+                outbox[j] = now + send
+                now += held
+            else:
+                k = len(mine)
+            moved = moved or k > at[i]
             at[i], free[i] = k, now
         waiting = [i for i in waiting if at[i] < len(orders[i])]
         if waiting and not moved:
             raise BrokenInvariant(f"pipeline stages {waiting} wait for each other")
-    return end
+    return max(free)
+
+
+def _ways(
+    forward_s: Times, backward_s: Times, passes: int, one: bool, send_s: float, held_s: float
+) -> list[tuple[list[_Passes], list[_Passes]]]:
+    """By stage, direction (backward first) and chunk. `passes`: of every stage."""
+    p, v = len(forward_s), len(forward_s[0])
+    count = passes // (2 * v)
+    boxes = {(f, n): [-1.0] * count for f in (True, False) for n in range(p * v)}
+    boxes[True, 0] = [0.0] * count
+
+    def way(forward: bool, chunk: int, i: int) -> _Passes:
+        times = (forward_s if forward else backward_s)[i][chunk]
+        place = chunk * p + i
+        to = _next(forward, place, p * v)
+        leaves = to is not None and to[1] % p != i
+        return (
+            boxes[forward, place],
+            times * count if one else times,
+            boxes[to] if to is not None else [0.0] * count,
+            send_s if leaves else 0.0,
+            held_s if leaves else 0.0,
+        )
+
+    return [
+        ([way(False, c, i) for c in range(v)], [way(True, c, i) for c in range(v)])
+        for i in range(p)
+    ]
 
 
 def _next(forward: bool, place: int, places: int) -> tuple[bool, int] | None:

@@ -28,6 +28,16 @@ class Offload:
 
 
 @settings
+class Swap:
+    """Activations in host memory instead of recomputed, as far as they go (`swap.py`)."""
+
+    host_bytes: Annotated[float, Field(gt=0)] = 200e9
+    """Host memory for one GPU's activations. assumed: eight GPUs with 2 TB, a fifth kept free."""
+    pcie_fraction: Annotated[float, Field(gt=0, le=1)] = 0.8
+    """Achieved part of PCIe bandwidth. assumed: large pinned copies."""
+
+
+@settings
 class Recipe:
     """A trainer's software. The defaults are those of a present-day Megatron-Core run in bf16."""
 
@@ -39,6 +49,9 @@ class Recipe:
     recompute: Recompute = "none"
     """Which activations are recomputed in the backward pass: none, the attention core (scores,
     softmax, dropout; arXiv 2205.05198), or whole layers."""
+    swap: Swap | None = None
+    """With `recompute: full` and one stage: layers' activations are swapped to host memory where
+    that hides, and only the rest is recomputed."""
     attention: Literal["flash", "unfused"] = "flash"
     """One kernel for attention, or matrix products, softmax and dropout through memory."""
     dropout: bool = False

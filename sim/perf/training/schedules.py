@@ -56,7 +56,7 @@ def in_flight(schedule: str, p: int, m: int, v: int = 1, stage: int = 0) -> floa
     return min(m, p - stage)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=256)
 def order(schedule: str, p: int, m: int, v: int, stage: int) -> tuple[Work, ...]:
     """What a stage does, one thing after the other."""
     if schedule == "gpipe":

@@ -100,7 +100,7 @@ def stages_of(layout: TrainingLayout, model: Model, recipe: Recipe) -> tuple[Sta
 def tables_on(layout: TrainingLayout, model: Model, stage: int) -> float:
     """Embedding and head on a stage, in whole tables."""
     each = 1 if model.tied_embeddings and layout.pp == 1 else 2
-    if layout.vocabulary == "stages":
+    if layout.spreads_vocabulary:
         return (1 if model.tied_embeddings else 2) / layout.pp
     if layout.pp == 1:
         return each

@@ -17,15 +17,21 @@ from sim.perf.training.kernels import TrainingKernels, attention_core
 from sim.perf.training.layer_cost import Causes, Coster, PassCost
 from sim.perf.training.layout import TrainingLayout
 from sim.perf.training.memory import training_memory
+from sim.perf.training.nics import Nics
 from sim.perf.training.outcome import TrainingStep
 from sim.perf.training.outside import Outside, Stages
 from sim.perf.training.play import Times, play
 from sim.perf.training.recipe import Recipe
 from sim.perf.training.sizes import Stage, StepFlops, stages_of, step_flops
+from sim.perf.training.swap import swapped_cost
+from sim.perf.training.vocabulary import spread_vocabulary
 from sim.perf.training.wires import TrainingWires, training_wires
 
 ENGINES = ("vllm-0.24", "trtllm-1.3", "sglang-0.5")
 """Whose kernels stand for a trainer's, the earlier first; matrix products are cuBLAS's in all."""
+
+KEPT = 8192
+"""Micro-batches whose prices are remembered: loops meet new ones in every step."""
 
 
 @dataclass(slots=True)
@@ -46,6 +52,13 @@ class Trainer:
     kinds: dict[Layer, int]
     """Distinct layers of the model and how often each occurs."""
     _costs: dict[MicroBatch, Stages] = field(default_factory=dict)
+    _alike: tuple[int, ...] = ()
+    """For every stage the first one that costs the same."""
+
+    def __post_init__(self) -> None:
+        last = len(self.stages) - 1
+        said = [(i == 0, i == last, s.chunks, s.trained) for i, s in enumerate(self.stages)]
+        self._alike = tuple(map(said.index, said))
 
     @property
     def coster(self) -> Coster:
@@ -159,8 +172,11 @@ class Trainer:
         return self._costs[micro]
 
     def _know(self, kinds: tuple[MicroBatch, ...]) -> None:
+        if len(self._costs) > KEPT:
+            self._costs.clear()
         coster, d = self.coster, float(self.model.hidden)
-        local = self.model.vocab / self.layout.tp
+        parts = self.layout.pp if self.layout.spreads_vocabulary else 1
+        local = -(-self.model.vocab // parts) / self.layout.tp
         wanted, cores = [], []
         for micro in kinds:
             if micro in self._costs:
@@ -176,10 +192,16 @@ class Trainer:
     def _price(self, micro: MicroBatch) -> Stages:
         coster, layout = self.coster, self.layout
         each = {x: coster.layer(x, micro) for x in self.kinds}
+        if self.recipe.swap is not None:
+            count = len(self.model.layers)
+            each = {x: swapped_cost(coster, x, micro, c, count) for x, c in each.items()}
         first, last = coster.embedding(micro), coster.head(micro)
-        shared = self._vocabulary(first, last, micro) if layout.vocabulary == "stages" else None
-        out = []
+        shared = spread_vocabulary(coster, micro) if layout.spreads_vocabulary else None
+        out: list[tuple[PassCost, ...]] = []
         for i, stage in enumerate(self.stages):
+            if self._alike[i] < i:
+                out.append(out[self._alike[i]])
+                continue
             share = 1.0 / len(stage.chunks)
             costs = []
             for c, layers in enumerate(stage.chunks):
@@ -195,18 +217,6 @@ class Trainer:
                 costs.append(cost)
             out.append(tuple(costs))
         return tuple(out)
-
-    def _vocabulary(self, first: PassCost, last: PassCost, micro: MicroBatch) -> PassCost:
-        """Embedding and head cut over all stages: 1/pp of them on each, as part of its backward
-        passes, with the last hidden vectors sent to all stages and their gradients summed (arXiv
-        2411.05288, section 4)."""
-        nbytes = self.coster.tokens(micro) * self.model.hidden * ACTIVATION_BYTES
-        nbytes /= self.layout.share
-        pipe = self.wires.pipe
-        shared = float(pipe.all_gather_s(nbytes)) + float(pipe.all_reduce_s(nbytes))
-        both = PassCost().plus(first).plus(last)
-        spread = sum(both.causes().values()) / self.layout.pp
-        return PassCost(backward={"head": spread, "vocabulary": shared})
 
     def _send_s(self, tokens: int) -> float:
         """To the next stage: 1/tp of an activation from each device and gathered there, or all of
@@ -276,9 +286,11 @@ def trainer(
     *,
     devices: Sequence[int] | None = None,
     shelf: Shelf | None = None,
+    nics: Nics | None = None,
 ) -> Trainer:
     """A trainer on a machine. Kernels are those of the GPU's calibrations, or of the nearest GPU's
-    (`sim.perf.fitted`); `devices` of the topology are its first ones when left out.
+    (`sim.perf.fitted`); `devices` of the topology are its first ones when left out; `nics` say
+    which nodes do not reach each other by RDMA.
 
     Raises ScenarioError for a layout that does not divide the model or the machine.
     """
@@ -286,7 +298,10 @@ def trainer(
     layout.check(model)
     _check_recipe(layout, chosen, model)
     kernels = TrainingKernels(gpu, shelf or Shelf(gpu, ENGINES), model.hidden)
-    wires, stages = training_wires(topology, layout, devices), stages_of(layout, model, chosen)
+    wires, stages = (
+        training_wires(topology, layout, devices, nics),
+        stages_of(layout, model, chosen),
+    )
     return Trainer(model, gpu, layout, chosen, wires, kernels, stages, model.layer_counts)
 
 
@@ -310,6 +325,11 @@ def _check_recipe(layout: TrainingLayout, recipe: Recipe, model: Model) -> None:
         raise ScenarioError(
             f"training.layout: ep={layout.ep}, etp={layout.expert_tp} with tp={layout.tp} needs "
             "sequence_parallel=true, or every token would be dispatched tp times; set it, or tp = 1"
+        )
+    if recipe.swap is not None and (recipe.recompute != "full" or layout.pp > 1):
+        raise ScenarioError(
+            f"training.recipe: swap needs recompute 'full' and one stage, not '{recipe.recompute}' "
+            f"and pp={layout.pp}; set them so, or leave swap out"
         )
     if recipe.zero >= 2 and layout.pp > 1:
         raise ScenarioError(

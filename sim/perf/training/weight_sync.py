@@ -14,6 +14,7 @@ from pydantic import Field
 from sim.catalog.gpu import Gpu
 from sim.catalog.model import GroupedAttention, Layer, Model, MoeFfn, NoFfn
 from sim.errors import ScenarioError
+from sim.network.collectives import default_collectives
 from sim.network.topology import Topology
 from sim.perf.efficiency import efficiency_of
 from sim.settings import settings
@@ -29,6 +30,20 @@ class WeightSync:
     """`sender`: one device sends everything to every engine, one after the other. `striped`: all
     trainer devices send a part each to every engine. `relay`: a chain through the engines, piece by
     piece, so that each sends once (broadcast)."""
+    pull: bool = False
+    """`relay` only: the chain ends in host memory beside every engine, from which the engine takes
+    its weights over PCIe when it likes (relay workers of Laminar, arXiv 2510.12633)."""
+    pcie_fraction: Annotated[float, Field(gt=0, le=1)] = 0.8
+    """Achieved part of PCIe bandwidth of a pull. assumed: large pinned copies."""
+    sparse_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the parameters that is sent, those that changed in the engines' format; below 1 the
+    new weights are compared with those sent before. Reinforcement learning changes 5 to 30 % of
+    the 16-bit weights over a whole run (arXiv 2505.11711)."""
+    index_bytes: Annotated[float, Field(ge=0)] = 4.0
+    """Beside every parameter of a sparse sync: its place. assumed: a 32-bit number."""
+    gather: Literal["whole", "tensors"] = "whole"
+    """What senders gather first, if they do (`gathered_params`): all at once, or tensor by tensor,
+    each a collective of all senders."""
     bytes_per_param: Annotated[float, Field(gt=0)] = 2.0
     """What is sent: 2 in bf16, 1 + scales in FP8."""
     quantise: Literal["none", "sender", "receiver"] = "none"
@@ -57,12 +72,16 @@ class SyncTime:
     tensors_s: float
     quantise_s: float
     reload_s: float
+    compare_s: float = 0.0
+    """Looking for what changed."""
+    pull_s: float = 0.0
+    """From host memory into an engine; engines do it when they like."""
 
     @property
     def seconds(self) -> float:
-        """One part behind the other."""
-        parts = (self.gather_s, self.wire_s, self.tensors_s, self.quantise_s, self.reload_s)
-        return sum(parts)
+        """One part behind the other, until the last engine has its weights."""
+        first = self.gather_s + self.compare_s + self.wire_s
+        return first + self.tensors_s + self.quantise_s + self.pull_s + self.reload_s
 
 
 def sync_s(
@@ -80,25 +99,71 @@ def sync_s(
     devices of one.
 
     `gathered_params` are first all-gathered by each sender (trainer shards that no sender holds
-    whole). Every engine device receives its share; wires carry what `by` says.
+    whole). Every engine device receives its share; wires carry what `by` says. The closed form of
+    `sync_plan.plan_sync`, exact where engines are alike and away from the senders.
     """
+    check_sync(sync, senders, engines)
+    rate = _rate(sync, topology, senders, engines)
+    width, nbytes = len(engines[0]), params * sent_bytes(sync)
+    return SyncTime(
+        gather_s=gather_s(sync, topology, senders, gathered_params, tensors),
+        wire_s=wire_bytes(sync, nbytes, len(senders), engines) / rate,
+        tensors_s=tensors * sync.per_tensor_s,
+        quantise_s=quantise_s(sync, gpu, params, tensors, len(senders), width),
+        reload_s=sync.reload_s,
+        compare_s=compare_s(sync, gpu, params, len(senders)),
+        pull_s=pull_s(sync, gpu, nbytes / width),
+    )
+
+
+def check_sync(
+    sync: WeightSync, senders: tuple[int, ...], engines: tuple[tuple[int, ...], ...]
+) -> None:
+    """Refuse settings without a meaning."""
     if not senders or not engines:
         raise ScenarioError(
             f"weight sync: {len(senders)} senders and {len(engines)} engines; name 1 or more each"
         )
-    sent = 2.0 if sync.quantise == "receiver" else sync.bytes_per_param
-    rate = _rate(sync, topology, senders, engines)
-    inside = _rate(sync, topology, senders[:1], (senders[-1:],))
-    return SyncTime(
-        gather_s=gathered_params * 2.0 / inside if len(senders) > 1 else 0.0,
-        wire_s=wire_bytes(sync, params * sent, len(senders), engines) / rate,
-        tensors_s=tensors * sync.per_tensor_s,
-        quantise_s=_quantise_s(sync, gpu, params, tensors, len(senders), len(engines[0])),
-        reload_s=sync.reload_s,
-    )
+    if sync.pull and sync.by != "relay":
+        raise ScenarioError(
+            f"weight_sync: pull=true takes weights from relays and by='{sync.by}' has none; "
+            "set by: relay, or leave pull out"
+        )
 
 
-def _quantise_s(
+def sent_bytes(sync: WeightSync) -> float:
+    """Bytes on the wire per parameter of the model."""
+    each = 2.0 if sync.quantise == "receiver" else sync.bytes_per_param
+    sparse = sync.sparse_share < 1.0
+    return sync.sparse_share * (each + sync.index_bytes * sparse)
+
+
+def gather_s(
+    sync: WeightSync, topology: Topology, senders: tuple[int, ...], params: float, tensors: int
+) -> float:
+    """Seconds for every sender to collect `params` in 16 bit from the others."""
+    if len(senders) == 1 or not params:
+        return 0.0
+    if sync.gather == "tensors":
+        among = default_collectives(topology.group(senders), "none")
+        return tensors * float(among.all_gather_s(2.0 * params / tensors))
+    return params * 2.0 / _rate(sync, topology, senders[:1], (senders[-1:],))
+
+
+def compare_s(sync: WeightSync, gpu: Gpu, params: float, senders: int) -> float:
+    """New and old weights read, 16 bit each, a share by every sender."""
+    if sync.sparse_share == 1.0:
+        return 0.0
+    owners = 1 if sync.by == "sender" else senders
+    return 4.0 * params / owners / (gpu.hbm_bytes_per_s * efficiency_of(gpu).hbm)
+
+
+def pull_s(sync: WeightSync, gpu: Gpu, nbytes: float) -> float:
+    """`nbytes` of one engine's device from host memory."""
+    return nbytes / (gpu.pcie_bytes_per_s * sync.pcie_fraction) if sync.pull else 0.0
+
+
+def quantise_s(
     sync: WeightSync, gpu: Gpu, params: float, tensors: int, senders: int, width: int
 ) -> float:
     """16 bit read and the engines' format written, a share on each device that does it, and the
@@ -117,16 +182,15 @@ def wire_bytes(
     """Bytes on the busiest device's link.
 
     sender: n·W out of the one. striped: n·W/senders out of each, or W/devices into each receiver.
-    relay: every device passes on its share of W, W/devices, and the chain of n fills in n − 1
-    pieces: W/devices · (1 + (n − 1)/pieces); the source puts W out once, over its senders.
+    relay: the source puts W out once, over its senders, and every device passes on its share,
+    W/width, a piece behind the one before: W/min(senders, width) + (n − 1)·W/(width·pieces).
     """
     n, width = len(engines), min(len(e) for e in engines)
     if sync.by == "sender":
         return n * nbytes
     if sync.by == "striped":
         return max(n * nbytes / senders, nbytes / width)
-    share = nbytes / min(senders, width)
-    return share * (1.0 + (n - 1) / sync.pieces)
+    return nbytes / min(senders, width) + (n - 1) * nbytes / (width * sync.pieces)
 
 
 def _rate(

@@ -2,7 +2,8 @@
 
 A file has one public class, made without settings, with `title` and `section` (texts), `note` (one
 sentence that says how to read it) and `draw(run) -> Figure | None`; None when the run has nothing
-to show. Figures are built by `plotly.graph_objects`, imported when drawing.
+to show. `order`, a number, says where it stands in its section (0 when left out; equal ones go by
+name). Figures are built by `plotly.graph_objects`, imported when drawing.
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from sim.measure.gaps import Tokens
 from sim.measure.latency import Requests
 from sim.measure.ledger import Floats, Ledger
+from sim.measure.run_gaps import Rows, read_tokens
 from sim.measure.stays import Stays
 from sim.measure.window import Window, window_of
 from sim.record.run_folder import RunFolder
@@ -81,6 +81,8 @@ def _curves(run: RunFolder) -> dict[str, Floats]:
 
 
 def _gaps(run: RunFolder, requests: Requests, window: Window) -> Floats | None:
-    stays = Stays.read(run, Ledger.read(run))
-    gaps = Tokens.read(run, stays, requests).gaps(*window.bounds())
+    ledger = Ledger.read(run)
+    stays, rows = Stays.read(run, ledger), Rows.of(ledger)
+    del ledger
+    gaps = read_tokens(run, rows, stays, requests).gaps(*window.bounds())
     return gaps.quantiles(np.maximum(LEVELS, 1e-12)) if len(gaps.values) else None

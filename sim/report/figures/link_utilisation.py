@@ -32,11 +32,13 @@ class LinkUtilisation:
         import plotly.graph_objects as go
 
         use = LinkUse.read(run)
+        if not use.nbytes.any():
+            return None
         topology = run.read_json("topology.json") if run.has("topology.json") else {}
         nodes = {str(n["name"]): n for n in topology.get("nodes", []) if "x" in n and "y" in n}
         links = sorted(topology.get("links", []), key=lambda link: int(link["index"]))
-        drawn = [i for i, k in enumerate(links) if {str(k["src"]), str(k["dst"])} <= set(nodes)]
-        if not drawn or not use.nbytes.any():
+        drawn = [i for i, k in enumerate(links) if {str(k["src"]), str(k["dst"])} <= nodes.keys()]
+        if not drawn:
             return None
         drawn = [drawn[i] for i in _kept(use.mean[drawn])]
         ends = np.array([_ends(nodes, links[i]) for i in drawn])

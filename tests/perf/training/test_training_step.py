@@ -18,6 +18,7 @@ from sim.perf.training import (
     MEGATRON_2021,
     Offload,
     Recipe,
+    Swap,
     Trainer,
     TrainingLayout,
     TrainingStep,
@@ -153,6 +154,17 @@ def test_cutting_the_vocabulary_over_stages_balances_them() -> None:
     assert quick.pipeline_s < slow.pipeline_s
 
 
+def test_interlaced_vocabularies_expose_their_exchanges_and_keep_more() -> None:
+    """arXiv 2411.05288: the same bubble, collectives exposed, 1.5·p micro-batches in flight."""
+    cut, laced = (
+        step(TrainingLayout(pp=8, vocabulary=v), Recipe(), sequences=64, length=2048)
+        for v in ("stages", "interlaced")
+    )
+    assert cut.pipeline_s < laced.pipeline_s < 1.15 * cut.pipeline_s
+    assert laced.bubble == pytest.approx(cut.bubble, rel=1e-3)
+    assert laced.memory.activation_bytes > 1.2 * cut.memory.activation_bytes
+
+
 def test_context_parallelism_divides_a_long_sequence() -> None:
     one, two = (
         step(TrainingLayout(tp=4, cp=cp, sequence_parallel=True), sequences=2, length=65536)
@@ -180,6 +192,37 @@ def test_offloading_moves_the_states_and_costs_time() -> None:
     here, away = step(BASE, FULL), step(BASE, replace(FULL, offload=Offload()))
     assert away.memory.optimizer_bytes == 0.0 < here.memory.optimizer_bytes
     assert away.optimizer_s > 10 * here.optimizer_s
+
+
+def test_swapping_spares_recomputation_where_sequences_are_long() -> None:
+    """arXiv 2407.12117: attention grows with the square of the length, copies do not."""
+    layout = TrainingLayout(tp=8, sequence_parallel=True)
+    swap = replace(FULL, swap=Swap())
+    plain, kept = (step(layout, r, sequences=1, length=262_144) for r in (FULL, swap))
+    assert kept.causes.get("recompute", 0.0) < 0.1 * plain.causes["recompute"]
+    assert kept.seconds < 0.85 * plain.seconds
+    assert "swap" not in kept.causes
+    short, redone = (step(layout, r, sequences=8, length=2048) for r in (swap, FULL))
+    assert 0.1 < short.causes["recompute"] / redone.causes["recompute"] < 0.5
+    assert short.seconds < redone.seconds
+
+
+def test_swapped_activations_leave_two_layers_on_the_gpu() -> None:
+    layout = TrainingLayout(tp=8, sequence_parallel=True)
+    recipes = (Recipe(), FULL, replace(FULL, swap=Swap()))
+    none, full, swap = (
+        step(layout, r, sequences=1, length=262_144).memory.activation_bytes for r in recipes
+    )
+    assert swap < full < none
+
+
+def test_host_memory_bounds_what_is_swapped() -> None:
+    layout = TrainingLayout(tp=8, sequence_parallel=True)
+    much, little = (
+        step(layout, replace(FULL, swap=Swap(host_bytes=b)), sequences=1, length=262_144)
+        for b in (400e9, 60e9)
+    )
+    assert much.causes.get("recompute", 0.0) < little.causes["recompute"]
 
 
 def test_sharded_weights_are_gathered_for_every_micro_batch() -> None:
@@ -273,6 +316,7 @@ def test_a_trainer_that_does_not_fit_is_refused_with_the_arithmetic() -> None:
         (lambda: packed_batch([9000], 9000, 2), "lower dp to 1"),
         (lambda: on_h100(BASE).plan(even_batch(8, 4096, 1, 8)), "make it with even_batch"),
         (lambda: on_h100(BASE, replace(FULL, zero=3)), "use zero: 1, or pp = 1"),
+        (lambda: on_h100(BASE, replace(FULL, swap=Swap())), "or leave swap out"),
         (
             lambda: on_h100(replace(BASE, schedule="interleaved", chunks=2)).plan(
                 even_batch(12, 512, 1, 4)

@@ -1,0 +1,198 @@
+"""The loop: who waits for whom, what is trained on, and what becomes of every sample."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers import Run, play
+from helpers.loops import fates, loop_laws, loop_tree, play_loop, same_tables
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sim.perf.training import packed_batch
+
+CADENCES = [
+    "synchronous",
+    "one_step_off",
+    {"asynchronous": {"staleness": 0}},
+    {"asynchronous": {"staleness": 2}},
+    {"asynchronous": {"staleness": 2, "update": "interrupt"}},
+    {"asynchronous": {"staleness": 1, "update": "drain", "max_age": 1}},
+    {"asynchronous": {"staleness": 1, "order": "in_order"}},
+    {"asynchronous": {"staleness": 2, "sync_every": 2}},
+]
+
+
+@pytest.mark.parametrize("cadence", CADENCES, ids=str)
+def test_every_sample_has_one_fate_and_every_second_a_use(cadence: object) -> None:
+    run = play_loop(cadence)
+    loop_laws(run)
+    assert fates(run)["trained"] == 4 * 6 * 3
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    cadence=st.sampled_from(CADENCES),
+    per_prompt=st.integers(1, 4),
+    correlation=st.sampled_from([0.0, 0.7]),
+    seqs=st.sampled_from([2, 5, 30]),
+    seed=st.integers(0, 10),
+)
+def test_leaping_changes_nothing(
+    cadence: object, per_prompt: int, correlation: float, seqs: int, seed: int
+) -> None:
+    def once(leap: bool) -> Run:
+        engine = {"max_num_seqs": seqs, "max_num_batched_tokens": 64}
+        engine["gpu_memory_utilization"] = 0.6  # type: ignore[assignment]
+        pool = {"engines": 2, "timer": {"constant": {"step_s": 0.01}}, "engine": engine}
+        return play_loop(
+            cadence,
+            samples_per_prompt=per_prompt,
+            prompt_correlation=correlation,
+            top={"leap": leap, "seed": seed, "pools": {"rollout": pool}},
+        )
+
+    stepped, leapt = once(False), once(True)
+    loop_laws(leapt)
+    same_tables(stepped, leapt)
+
+
+def test_the_same_sample_is_as_long_whatever_the_cadence() -> None:
+    def lengths(run: Run) -> dict[tuple[int, int], int]:
+        s = run.table("samples")
+        s = s[s["state"] == "trained"]
+        return dict(
+            zip(zip(s["prompt"], s["index"], strict=True), s["response_tokens"], strict=True)
+        )
+
+    one, other = lengths(play_loop("one_step_off")), lengths(play_loop({"asynchronous": {}}))
+    common = set(one) & set(other)
+    assert len(common) > 50
+    assert all(one[key] == other[key] for key in common)
+
+
+def test_a_synchronous_step_is_its_parts_one_after_the_other() -> None:
+    steps = play_loop("synchronous", prepare_s=0.5).table("rl_steps")
+    assert (steps["exposed_generation_s"] == steps["generation_s"]).all()
+    assert (steps["prepare_s"] - 0.5).abs().max() < 1e-9
+    assert (steps["train_s"] > 0).all()
+    assert (steps["staleness_max"] == 0).all()
+
+
+def test_one_step_off_trains_on_the_policy_before() -> None:
+    steps = play_loop("one_step_off").table("rl_steps")
+    assert steps["staleness"].tolist() == [0.0, 1.0, 1.0, 1.0]
+    assert (steps["exposed_generation_s"].iloc[1:-1] < steps["generation_s"].iloc[2:].max()).all()
+
+
+def test_one_step_off_takes_the_longer_of_generation_and_training() -> None:
+    steps = play_loop("one_step_off", steps=6).table("rl_steps")
+    for k in range(1, 5):
+        made = steps["generation_s"][k + 1]
+        trained = steps["logprob_s"][k] + steps["train_s"][k]
+        whole = steps["end_s"][k] - steps["start_s"][k]
+        assert whole == pytest.approx(max(made, trained) + steps["sync_s"][k], abs=0.011)
+
+
+@pytest.mark.parametrize("staleness", [0, 1, 3])
+def test_no_prompt_is_submitted_before_the_rule_admits_it(staleness: int) -> None:
+    """AReaL, equation 3: floor((N − 1)/B) <= i + eta for the N-th prompt."""
+    run = play_loop({"asynchronous": {"staleness": staleness}}, steps=6)
+    samples, steps = run.table("samples"), run.table("rl_steps")
+    asked = np.sort(samples.groupby("prompt")["submitted_s"].min().to_numpy())
+    updates = steps["end_s"].to_numpy() - steps["sync_s"].to_numpy()
+    for n, at in enumerate(asked, start=1):
+        version = int((updates <= at + 1e-9).sum())
+        assert (n - 1) // 6 <= version + staleness
+    assert len(asked) == (6 + staleness) * 6
+
+
+def test_in_order_no_group_is_older_than_staleness_allows() -> None:
+    cadence = {"asynchronous": {"staleness": 1, "order": "in_order"}}
+    run = play_loop(cadence, steps=8, response_tokens=TAIL)
+    assert run.table("rl_steps")["staleness_max"].max() <= 1
+    loose = play_loop({"asynchronous": {"staleness": 1}}, steps=8, response_tokens=TAIL)
+    assert loose.table("rl_steps")["staleness_max"].max() > 1
+
+
+TAIL = {"lognormal": {"mean_tokens": 300, "sigma": 1.5, "max_tokens": 3000}}
+
+
+def test_what_is_too_old_is_dropped_and_counted() -> None:
+    cadence = {"asynchronous": {"staleness": 2, "max_age": 1, "order": "as_ready"}}
+    run = play_loop(cadence, steps=6, response_tokens=TAIL)
+    loop_laws(run)
+    samples = run.table("samples")
+    assert fates(run)["stale"] > 0
+    trained = samples[samples["state"] == "trained"].set_index("step")
+    version = run.table("rl_steps").set_index("step")["version"]
+    assert (version.loc[trained.index].to_numpy() - trained["first_version"] <= 1).all()
+
+
+def test_interrupted_samples_compute_their_kv_again_and_kept_ones_do_not() -> None:
+    def recomputed(update: str) -> int:
+        run = play_loop({"asynchronous": {"staleness": 2, "update": update}}, response_tokens=TAIL)
+        interrupted = run.table("samples")["interruptions"].sum()
+        assert (interrupted > 0) == (update != "drain")
+        return int(run.requests["recomputed_tokens"].sum())
+
+    assert recomputed("in_flight") == 0
+    assert recomputed("interrupt") > 0
+
+
+def test_tokens_remember_the_version_that_made_them() -> None:
+    run = play_loop({"asynchronous": {"staleness": 2}}, response_tokens=TAIL, steps=6)
+    samples = run.table("samples")
+    crossing = samples[samples["first_version"] < samples["last_version"]]
+    assert len(crossing)
+    assert (crossing["interruptions"] > 0).all()
+    trained = crossing[crossing["state"] == "trained"]
+    assert (trained["staleness"] < trained["staleness_max"]).all()
+
+
+def test_a_longer_tail_makes_a_synchronous_step_longer_than_an_asynchronous_one() -> None:
+    def seconds(cadence: object) -> float:
+        steps = play_loop(
+            cadence, steps=6, response_tokens=TAIL, trainer={"placement": "apart"}
+        ).table("rl_steps")
+        return float(np.diff(steps["end_s"]).mean())
+
+    assert seconds({"asynchronous": {"staleness": 2}}) < 0.7 * seconds("synchronous")
+
+
+def test_all_weights_cross_the_fabric() -> None:
+    run = play_loop({"asynchronous": {}}, steps=3)
+    plan = run.plan.loop
+    assert plan is not None
+    sent = run.table("rl_steps")["sync_bytes"]
+    assert (sent == plan.to_engines.nbytes).all()
+    weights = 2.0 * 8_190_735_360
+    assert plan.to_engines.nbytes == pytest.approx(2 * weights, rel=1e-3)
+    exchanged = 2 * 0.5 * (4.0 + 2.0) * 8_190_735_360  # two replicas: gradients in, weights out
+    crossed = run.table("links")["bytes"].sum()
+    each_on_two_links = 2 * 3 * (sent.iloc[0] + exchanged)
+    assert crossed == pytest.approx(each_on_two_links, rel=1e-3)
+
+
+def test_exchanges_of_a_trainer_alone_take_what_its_step_says() -> None:
+    run = play_loop("synchronous", steps=2, trainer={"logprobs": False})
+    plan = run.plan.loop
+    assert plan is not None
+    samples = run.table("samples")
+    for step, row in run.table("rl_steps").iterrows():
+        mine = samples[samples["step"] == step]
+        lengths = (mine["prompt_tokens"] + mine["response_tokens"]).tolist()
+        priced = plan.trainer.plan(packed_batch(lengths, 2048, 2), check=False).seconds
+        assert row["train_s"] == pytest.approx(priced, rel=1e-4)
+
+
+def test_a_run_that_is_ended_early_counts_what_is_in_flight() -> None:
+    run = play_loop({"asynchronous": {}}, top={"until_s": 1.0})
+    assert fates(run)["in_flight"] > 0
+    assert sum(fates(run).values()) == len(run.table("samples"))
+
+
+def test_counts_of_a_played_plan_match_its_tree() -> None:
+    tree = loop_tree("synchronous", steps=2)
+    run = play(tree)
+    assert len(run.table("rl_steps")) == 2
