@@ -78,7 +78,7 @@ class RlSettings:
     """Steps of the loop."""
     prompts_per_step: PositiveInt
     """Prompts whose samples one step trains on."""
-    samples_per_prompt: Annotated[PositiveInt, Field(le=PLACES // 2)] = 8
+    samples_per_prompt: Annotated[int, Field(ge=1, le=PLACES // 2)] = 8
     """Samples of every prompt: a group."""
     prompt_tokens: LengthsSetting
     """Law of the prompts' lengths."""

@@ -110,6 +110,25 @@ def test_a_decode_step_of_lockstep_ranks_costs_by_rank_not_by_member() -> None:
     assert counts[1] <= counts[0] + 1
 
 
+def test_a_verify_step_costs_the_same_with_8_members_as_with_256() -> None:
+    """What they get is drawn for all at once, 64 steps ahead."""
+
+    def tree(members: int) -> dict[str, Any]:
+        whole = decoding(members, output=1200)
+        draft = {"eagle": {"acceptance": {"iid": 0.75}}}
+        pool = whole["pools"]["serve"] | {"speculation": draft}
+        pool["engine"] = pool["engine"] | {"max_num_batched_tokens": 1024}
+        return whole | {"pools": {"serve": pool}}
+
+    def calls(members: int) -> float:
+        return _count_calls(build(planned(tree(members)), None), 1.005, 3.005) / 200
+
+    few, many = calls(8), calls(256)
+    print(f"\ncalls per verify step: {few:.1f} with 8 members, {many:.1f} with 256")
+    assert many <= few + 2
+    assert few < 120
+
+
 def test_simulate_drives_the_clock_it_was_given() -> None:
     """Guards the counts above: the run goes through `Clock.step` and nothing else."""
     driver: Callable[..., Any] = simulation._drive

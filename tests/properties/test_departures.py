@@ -7,7 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from helpers import Ask, Meddle, Run, assert_same_tables
-from helpers.cases import ONE_STAGE, Case, cases, split_cases
+from helpers.cases import ONE_STAGE, Case, cases, speculating, split_cases
+from helpers.drafts import every_stay_gave_what_was_drawn
 from helpers.laws import all_holds, recomputed_tokens_are_those_computed_twice
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -222,3 +223,37 @@ def test_latencies_of_the_moved_add_up(case: Case, todo: list[Deed]) -> None:
         run = RunFolder.create(Path(folder))
         case.but(engines=2).play(meddle=doing(todo), folder=run)
         measure(run)
+
+
+@given(
+    case=speculating(cases(until=False)),
+    todo=deeds("cancel", "move", "keep", "recompute"),
+)
+@settings(max_examples=40)
+def test_engines_that_speculate_let_go_and_take_in_as_others_do(
+    case: Case, todo: list[Deed]
+) -> None:
+    run = case.play(meddle=doing(todo))
+    all_holds(run, len(case.asks))
+    nothing_is_left(run)
+    assert set(run.requests["state"]) <= {"finished", "cancelled"}
+
+
+@given(case=speculating(cases(until=False)), todo=deeds("move", "keep", "recompute"))
+@settings(max_examples=30)
+def test_a_moved_request_gets_what_it_would_have_drawn(case: Case, todo: list[Deed]) -> None:
+    run = case.but(draft_length="fixed").play(meddle=doing(todo))
+    plan = next(p.drafting for p in run.plan.pools if p.drafting is not None)
+    every_stay_gave_what_was_drawn(run, plan.draft.acceptance, plan.most)
+
+
+@given(
+    case=speculating(cases(ONE_STAGE, until=False)),
+    todo=deeds("cancel", "move", "keep", "recompute"),
+)
+@settings(max_examples=40)
+def test_leaping_and_stepping_agree_on_departures_of_the_speculating(
+    case: Case, todo: list[Deed]
+) -> None:
+    meddle = doing(todo)
+    assert_same_tables(case.play(meddle=meddle), case.play(leap=False, meddle=meddle))
