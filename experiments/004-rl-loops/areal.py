@@ -104,7 +104,7 @@ def rows(played: Mapping[str, Played]) -> Iterator[Row]:
         yield PAPER.near(f"areal {size} sync", f"{what}, veRL in turns: hours", verl, turns)
         yield PAPER.near(f"areal {size} own sync", f"{what}, AReaL in turns: hours", own, turns)
         yield PAPER.near(f"areal {size} async", f"{what}, asynchronous: hours", areal, free)
-        yield PAPER.near(f"areal {size} gain", f"{what}: veRL ÷ AReaL", verl / areal, turns / free)
+        yield PAPER.gain(f"areal {size} gain", f"{what}: veRL ÷ AReaL", verl / areal, turns / free)
     for size in ("14B", "32B"):
         yield PAPER.predicted(
             f"areal {size}", f"{size}, asynchronous: s a step", played[size].step_s
@@ -116,7 +116,7 @@ def rows(played: Mapping[str, Played]) -> Iterator[Row]:
 def _staleness(played: Mapping[str, Played]) -> Iterator[Row]:
     rate = {n: _rate(played[f"staleness {n}"]) for n in _STALENESS}
     what = "effective training throughput"
-    yield PAPER.near("areal staleness", f"{what}, η = 1 ÷ η = 0", 269.3 / 128.7, rate[1] / rate[0])
+    yield PAPER.gain("areal staleness", f"{what}, η = 1 ÷ η = 0", 269.3 / 128.7, rate[1] / rate[0])
     for n in _STALENESS[2:]:
         yield PAPER.predicted(f"areal staleness {n}", f"{what}, η = {n} ÷ η = 0", rate[n] / rate[0])
     drained = _rate(played["drained"])

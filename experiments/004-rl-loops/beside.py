@@ -60,21 +60,20 @@ class Paper:
         words = f"± {100 * tolerance:g} %"
         return self._row(name, what, figure(theirs), ours, f"{ratio:.2f}", words, verdict)
 
-    def between(
-        self, name: str, what: str, theirs: tuple[float, float], ours: float, slack: float = FAIR
-    ) -> Row:
-        """A range of theirs, widened on both sides by a share of its ends."""
-        low, high = theirs
-        inside = low * (1.0 - slack) <= ours <= high * (1.0 + slack)
-        text = f"{figure(low)} to {figure(high)}"
-        ratio = f"{ours / (0.5 * (low + high)):.2f}"
-        words = f"in range ± {100 * slack:g} %"
-        return self._row(name, what, text, ours, ratio, words, "within" if inside else "outside")
+    def gain(self, name: str, what: str, theirs: float, ours: float) -> Row:
+        """A speed-up: within a quarter, and what it is above 1 by half to double, since a quarter
+        of a small gain would hold no gain at all."""
+        ratio, above = ours / theirs, (ours - 1.0) / (theirs - 1.0)
+        ok = abs(ratio - 1.0) <= FAIR and 0.5 <= above <= 2.0
+        words = f"± {100 * FAIR:g} %, and half to double above 1"
+        verdict: Verdict = "within" if ok else "outside"
+        return self._row(name, what, figure(theirs), ours, f"{ratio:.2f}", words, verdict)
 
     def points(self, name: str, what: str, theirs: float, ours: float, points: float = 5.0) -> Row:
-        """A share in per cent, to be met within so many points."""
-        verdict: Verdict = "within" if abs(ours - theirs) <= points else "outside"
-        words = f"± {points:g} points"
+        """A share in per cent, to be met within so many points, and within half of it."""
+        allowed = min(points, 0.5 * theirs)
+        verdict: Verdict = "within" if abs(ours - theirs) <= allowed else "outside"
+        words = f"± {allowed:.1f} points"
         ratio = f"{ours / theirs:.2f}"
         return self._row(name, what, f"{theirs:g} %", f"{ours:.1f} %", ratio, words, verdict)
 

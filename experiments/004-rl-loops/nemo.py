@@ -154,11 +154,11 @@ def _stages(played: Mapping[str, Played]) -> Iterator[Row]:
             f"RL-2 {w} gen", f"{w}, three drafts: generation, s", fast, p["generation_s"]
         )
         yield PAPER.near(f"RL-2 {w} total", f"{w}, three drafts: step, s", whole, p.step_s)
-        yield PAPER.near(
+        yield PAPER.gain(
             f"RL-2 {w} gen gain", f"{w}, three drafts: generation, gain", gen / fast,
             ar["generation_s"] / p["generation_s"],
         )  # fmt: skip
-        yield PAPER.near(
+        yield PAPER.gain(
             f"RL-2 {w} total gain", f"{w}, three drafts: step, gain", total / whole,
             ar.step_s / p.step_s,
         )  # fmt: skip
@@ -235,7 +235,7 @@ def _conditions(played: Mapping[str, Played]) -> Iterator[Row]:
 def _projection(played: Mapping[str, Played]) -> Iterator[Row]:
     ar, fast = played["235B AR"], played["235B"]
     what = "235B FP8, 2,048 GB200"
-    yield PROJECTION.near(
+    yield PROJECTION.gain(
         "RL-13", f"{what}, lag 2, five drafts, α = 4: step, gain", 2.5, ar.step_s / fast.step_s
     )
     yield PROJECTION.predicted(

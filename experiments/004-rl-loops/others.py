@@ -40,8 +40,11 @@ LAMINAR = Paper(
     "an eighth of 1,024 H800 and of the batch; Qwen2.5-32B, 512 prompts × 16, up to 16,384 tokens, "
     "mean 5,000; half of the GPUs generate",
     {
-        "laminar areal": "with half of the GPUs training, which is assumed, training bounds both "
-        "loops, and nothing on the engines' side can gain",
+        **dict.fromkeys(
+            ("laminar areal", "laminar repacking"),
+            "with half of the GPUs training, which is assumed, training bounds both loops, and "
+            "nothing on the engines' side can gain",
+        ),
         "laminar staleness": "engines run ahead as far as the bound lets them, because training "
         "bounds the loop; groups that wait for their turn get older still",
     },
@@ -59,14 +62,14 @@ def rows(played: Mapping[str, Played]) -> Iterator[Row]:
         "each quicker than the one before", (turns, seconds["one off"], free),
         free < seconds["one off"] < turns,
     )  # fmt: skip
-    yield LAMINAR.near("laminar verl", f"{what}: in turns ÷ asynchronous", 2.56, turns / free)
-    yield LAMINAR.near(
+    yield LAMINAR.gain("laminar verl", f"{what}: in turns ÷ asynchronous", 2.56, turns / free)
+    yield LAMINAR.gain(
         "laminar one off", f"{what}: one step off ÷ asynchronous", 1.98, seconds["one off"] / free
     )
-    yield LAMINAR.near(
+    yield LAMINAR.gain(
         "laminar areal", f"{what}: interrupted ÷ asynchronous", 1.39, seconds["interrupted"] / free
     )
-    yield LAMINAR.near(
+    yield LAMINAR.gain(
         "laminar repacking", f"{what}: without ÷ with repacking", 1.26, free / seconds["repacked"]
     )
     yield LAMINAR.points(

@@ -32,6 +32,26 @@ _OFF = (
     "rl.steps=6",
 )
 
+_FP8 = (
+    "pools.rollout.precision.weights=fp8_block",
+    "rl.weight_sync={quantise: sender, bytes_per_param: 1.0}",
+)
+_QWEN30_OFF = _QWEN30.but(
+    "pools.rollout.engines=8",
+    "pools.rollout.engine.gpu_memory_utilization=0.8",
+    "rl.trainer.layout={pp: 2, dp: 8, ep: 8}",
+    *_OFF,
+    warm_up=2,
+)
+_QWEN235_OFF = _QWEN235.but(
+    "topology.nodes=32",
+    "pools.rollout.layout.tensor.tp=8",
+    "pools.rollout.engines=16",
+    "pools.rollout.engine.gpu_memory_utilization=0.8",
+    *_OFF,
+    warm_up=2,
+)
+
 RUNS: dict[str, Run] = {
     "deepseek 256": _DEEPSEEK,
     "deepseek 512": _DEEPSEEK.but(
@@ -53,21 +73,9 @@ RUNS: dict[str, Run] = {
     "qwen30 16 GB200": _QWEN30.but(
         *_gb200(1), "pools.rollout.layout=single", "rl.trainer.layout={dp: 16, ep: 16}"
     ),
-    "qwen235 256 off": _QWEN235.but(
-        "topology.nodes=32",
-        "pools.rollout.layout.tensor.tp=8",
-        "pools.rollout.engines=16",
-        "pools.rollout.engine.gpu_memory_utilization=0.8",
-        *_OFF,
-        warm_up=2,
-    ),
-    "qwen30 32 off": _QWEN30.but(
-        "pools.rollout.engines=8",
-        "pools.rollout.engine.gpu_memory_utilization=0.8",
-        "rl.trainer.layout={pp: 2, dp: 8, ep: 8}",
-        *_OFF,
-        warm_up=2,
-    ),
+    "qwen235 256 off": _QWEN235_OFF,
+    "qwen30 32 off": _QWEN30_OFF,
+    "qwen30 32 FP8 off": _QWEN30_OFF.but(*_FP8),
 }
 QUICK = ("deepseek 256", "qwen235 128")
 """Runs that are played again by tests/validation/test_published_loops.py."""
@@ -108,7 +116,7 @@ def rows(played: Mapping[str, Played]) -> Iterator[Row]:
             f"v06 {name}", f"{_title(name)} H100: step, s", seconds, played[name].step_s
         )
     for a, b in (("deepseek 256", "deepseek 512"), ("qwen235 128", "qwen235 256")):
-        yield PAGE.near(
+        yield PAGE.gain(
             f"v06 {a} scaling", f"{_title(a)} → {b.split()[-1]} H100: step ÷ step",
             theirs[a] / theirs[b], played[a].step_s / played[b].step_s,
         )  # fmt: skip
@@ -117,6 +125,7 @@ def rows(played: Mapping[str, Played]) -> Iterator[Row]:
             off = ", one step off" if name.endswith("off") else ""
             gpu = " H100" if off else ""
             what = f"{_title(name).removesuffix(' off')}{gpu}{off}: step, s"
+            what = what.replace("FP8 H100", "H100, FP8 rollouts")
             yield PAGE.predicted(f"v06 {name}", what, p.step_s)
     gain = played["qwen235 256"].step_s / played["qwen235 256 off"].step_s
     yield PAGE.predicted("v06 qwen235 256 gain", "Qwen3-235B, 256 H100: on policy ÷ one off", gain)

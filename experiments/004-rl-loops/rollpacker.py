@@ -74,9 +74,9 @@ def rows(played: Mapping[str, Played]) -> Iterator[Row]:
     yield PAPER.points("rollpacker train share", f"{what}: training", 23, train)
     for size, gain in (("7B", 1.30), ("14B", 1.48)):
         ratio = played[size].step_s / played[f"{size} packed"].step_s
-        yield PAPER.near(f"rollpacker {size} packing", f"{size}: tail packing, gain", gain, ratio)
+        yield PAPER.gain(f"rollpacker {size} packing", f"{size}: tail packing, gain", gain, ratio)
     quicker = math["generation_s"] / played["14B packed"]["generation_s"]
-    yield PAPER.near(
+    yield PAPER.gain(
         "rollpacker 14B packing at shares",
         "14B: tail packing, gain of our generation in a step with the printed shares",
         1.48,

@@ -24,32 +24,32 @@ def _sync(model: str, machine: str, trainer: str, tp: int, engines: int, *change
     )
 
 
-_MOE = "rl.trainer.recipe.zero=1"
+_ZERO_1 = "rl.trainer.recipe.zero=1"
 _FP8 = "rl.weight_sync={quantise: sender, bytes_per_param: 1.0}"
 RUNS: dict[str, Run] = {
-    "4B": _sync("qwen3-4b", "dgx_h100 2", "dp: 8", 8, 1),
-    "30B": _sync("qwen3-30b-a3b", "dgx_h100 2", "dp: 8, ep: 8", 4, 2, _MOE),
+    "4B": _sync("qwen3-4b", "dgx_h100 2", "dp: 8", 8, 1, _ZERO_1),
+    "30B": _sync("qwen3-30b-a3b", "dgx_h100 2", "dp: 8, ep: 8", 4, 2, _ZERO_1),
     "30B FP8": _sync(
-        "qwen3-30b-a3b", "dgx_h100 2", "dp: 8, ep: 8", 4, 2, _MOE, _FP8,
+        "qwen3-30b-a3b", "dgx_h100 2", "dp: 8, ep: 8", 4, 2, _ZERO_1, _FP8,
         "pools.rollout.precision.weights=fp8",
     ),
     "verl 7B": _sync("qwen2.5-7b", "hgx_h20 1", "dp: 4", 4, 1),
-    "verl 30B": _sync("qwen3-30b-a3b", "hgx_h20 4", "dp: 16, ep: 16", 4, 4, _MOE),
+    "verl 30B": _sync("qwen3-30b-a3b", "hgx_h20 4", "dp: 16, ep: 16", 4, 4, _ZERO_1),
     "verl 235B": _sync(
         "qwen3-235b-a22b", "hgx_h20 16", "tp: 4, pp: 2, dp: 8, ep: 16, etp: 1, "
-        "sequence_parallel: true", 8, 8, _MOE,
+        "sequence_parallel: true", 8, 8, _ZERO_1,
     ),
     "deepseek": _sync(
         "deepseek-v3", "dgx_h100 64",
         "pp: 16, dp: 16, ep: 16, stage_layers: [3, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 2]",
-        32, 8, _MOE, "pools.rollout.precision={weights: bf16, experts: bf16}",
+        32, 8, _ZERO_1, "pools.rollout.precision={weights: bf16, experts: bf16}",
     ),
     "llama 70B": _sync(
         "llama-3.1-70b", "dgx_h100 32", "tp: 8, dp: 16, sequence_parallel: true", 8, 16
     ),
     "llama 405B": _sync(
         "llama-3.1-405b", "dgx_h100 64", "tp: 8, pp: 14, dp: 2, sequence_parallel: true",
-        16, 8, _MOE,
+        16, 8, _ZERO_1,
     ),
 }  # fmt: skip
 QUICK = ("4B", "verl 7B")

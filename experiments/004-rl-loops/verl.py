@@ -144,7 +144,7 @@ def _off(name: str, p: Played, q: Played, theirs: dict[str, float]) -> Iterator[
         f"{key} off wait", f"{apart}: waiting for generation, % of the step",
         round(100 * theirs["off wait"] / theirs["off step"], 1), q.share("wait_s"),
     )  # fmt: skip
-    yield OFF.near(
+    yield OFF.gain(
         f"{key} gain", f"{name}: step in turns ÷ step one off", theirs["step"] / theirs["off step"],
         p.step_s / q.step_s,
     )  # fmt: skip
@@ -179,7 +179,7 @@ def _long_rows(played: Mapping[str, Played]) -> Iterator[Row]:
         )
         yield LONG.near(f"{key} step", f"{what}, in turns: step, s", step, p.step_s)
         yield LONG.near(f"{key} async step", f"{what}, half and half: step, s", off, q.step_s)
-        yield LONG.near(
+        yield LONG.gain(
             f"{key} gain", f"{what}: step in turns ÷ asynchronous", step / off, p.step_s / q.step_s
         )
     yield LONG.near(
