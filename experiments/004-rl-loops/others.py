@@ -31,7 +31,8 @@ RUNS: dict[str, Run] = {
         ),
     ),
 }
-QUICK = ()
+QUICK = ("one off",)
+"""Runs that are played again by tests/validation/test_published_loops.py."""
 
 LAMINAR = Paper(
     "Laminar",

@@ -34,7 +34,8 @@ RUNS: dict[str, Run] = {
     "32B": _32B,
     "32B packed": _32B.but(_PACKED),
 }
-QUICK = ("7B",)
+QUICK = ()
+"""Runs that are played again by tests/validation/test_published_loops.py."""
 
 PAPER = Paper(
     "RollPacker",
