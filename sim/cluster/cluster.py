@@ -124,10 +124,11 @@ class Cluster:
         else:
             self._deployment.cancel(sequence)
 
-    def move(self, number: int, engine: Engine) -> None:
-        """A request that is in an engine goes on in another, when no pass works on it."""
+    def move(self, number: int, engine: Engine, *, send_kv: bool = False) -> None:
+        """A request that is in an engine goes on in another, when no pass works on it: computed
+        again, or (`send_kv`) with its KV."""
         sequence = self._inside[number][1]
-        self._deployment.move(sequence, engine, engine.gauges.idlest())
+        self._deployment.move(sequence, engine, engine.gauges.idlest(), send_kv=send_kv)
 
     # ---- what the deployment tells
 

@@ -68,7 +68,7 @@ class Handoffs:
             src=src,
             dst=dst,
             asked_s=clock.now,
-            nbytes=route.nbytes(sequence.ask.prompt_tokens),
+            nbytes=route.nbytes(max(sequence.ask.prompt_tokens, sequence.computed)),
             bundle=bundle,
         )
         self._opened += 1
@@ -92,7 +92,7 @@ class Handoffs:
         self._go_on(handoff)
 
     def ready(self, handoff: Handoff) -> None:
-        """The prompt is computed."""
+        """What is to be sent is computed."""
         handoff.ready_s = self.services.clock.now
         self._go_on(handoff)
 

@@ -11,7 +11,7 @@ from simpy.events import Event
 from sim.clock import ARRIVAL
 from sim.engine.rank import Rank
 from sim.engine.sequence import Sequence
-from sim.engine.stays import WITHDRAWN
+from sim.engine.stays import HANDED_OFF, WITHDRAWN
 from sim.errors import BrokenInvariant
 
 if TYPE_CHECKING:
@@ -23,11 +23,11 @@ BEFORE_DECISIONS = ARRIVAL + (1 << 31)
 """The beat of departures: behind all arrivals of an instant."""
 
 
-def withdraw(sequence: Sequence, out: Told) -> None:
+def withdraw(sequence: Sequence, out: Told, *, hold_kv: bool = False) -> None:
     """Take a sequence out of the engine that it is in; see `Levers.withdraw`."""
     if sequence.engine is None:
         raise BrokenInvariant(f"request {sequence.number} is to be taken out, but is nowhere")
-    sequence.engine.levers.withdraw(sequence, out)
+    sequence.engine.levers.withdraw(sequence, out, hold_kv=hold_kv)
 
 
 @dataclass(eq=False, slots=True)
@@ -42,7 +42,8 @@ class Departures:
     engine: Engine
     awaited: bool = False
     """Somebody waits for a pass to end."""
-    _leaving: dict[Sequence, Told] = field(default_factory=dict)
+    _leaving: dict[Sequence, tuple[Told, bool]] = field(default_factory=dict)
+    """(who is told, whether its KV is held)"""
     _listeners: list[Told] = field(default_factory=list)
     _beat: Event | None = None
 
@@ -56,7 +57,7 @@ class Departures:
         self._listeners.append(told)
         self.soon()
 
-    def withdraw(self, sequence: Sequence, out: Told) -> None:
+    def withdraw(self, sequence: Sequence, out: Told, *, hold_kv: bool) -> None:
         """See `Levers.withdraw`."""
         engine = self.engine
         if sequence.engine is not engine:
@@ -67,7 +68,7 @@ class Departures:
         prefilling = engine.ranks[sequence.rank].prefilling
         if sequence in prefilling:
             prefilling.remove(sequence)  # no more chunks for it
-        self._leaving[sequence] = out
+        self._leaving[sequence] = out, hold_kv
         engine.poke()
         self.soon()
 
@@ -87,9 +88,13 @@ class Departures:
         engine, self._beat = self.engine, None
         engine.settle()
         for sequence in [s for s in self._leaving if not s.in_flight]:
-            out = self._leaving.pop(sequence)
+            out, hold_kv = self._leaving.pop(sequence)
             if sequence.engine is engine:  # it may have made its last token
-                self._take_out(engine.ranks[sequence.rank], sequence)
+                rank = engine.ranks[sequence.rank]
+                if hold_kv and sequence.lane is not None:
+                    self._hold(rank, sequence)
+                else:
+                    self._take_out(rank, sequence)
                 out()
         for rank in engine.ranks:
             rank.room.grant()
@@ -103,6 +108,13 @@ class Departures:
     def forget(self) -> None:
         """Everybody was lost, and those who were leaving with them."""
         self._leaving.clear()
+
+    def _hold(self, rank: Rank, sequence: Sequence) -> None:
+        """It decodes no more, and its KV waits here for its transfer."""
+        sequence.mark(self.engine.version)
+        self.engine.stays.end(rank, rank.stop(sequence), sequence, HANDED_OFF)
+        rank.held[sequence] = None
+        self.engine.gauges.left(rank.index)
 
     def _take_out(self, rank: Rank, sequence: Sequence) -> None:
         """Free what it holds, end its stay, and make it ready to be submitted anywhere."""

@@ -187,11 +187,12 @@ class Rank:
         return self._chunk(sequence, tokens, waiting=True)
 
     def reservation_units(self, sequence: Sequence) -> tuple[int, bool]:
-        """KV units for a sequence that comes with its prompt computed, and whether they cover its
-        whole declared length."""
+        """KV units for a sequence that comes with its prompt, or more of it, computed, and whether
+        they cover its whole declared length."""
         context = self.limits.context_tokens
         whole = self.preemption.reservation_tokens(sequence, context)
-        units = self.units_for(sequence.ask.prompt_tokens if whole is None else whole)
+        tokens = max(sequence.ask.prompt_tokens, sequence.computed)
+        units = self.units_for(tokens if whole is None else max(tokens, whole))
         return min(units, self.cache.capacity), whole is not None
 
     def extend(self, sequence: Sequence, budget: int) -> Chunk | None:

@@ -53,7 +53,8 @@ def build_loop(plan: RlPlan, rollouts: Rollouts, services: LoopServices) -> Loop
     draws = services.draws("rl.reward")
     rollouts.reward = s.reward.start(RewardServices(clock, draws, plan.scorers, plan.prompts.base))
     rollouts.look_again = services.cluster.look_again
-    rollouts.cancel, rollouts.move = services.cluster.cancel, services.cluster.move
+    rollouts.cancel = services.cluster.cancel
+    rollouts.move = lambda number, engine, kv: services.cluster.move(number, engine, send_kv=kv)
     services.cluster.on_end = rollouts.ended
     upkeep = Upkeep(
         s.trainer, plan.trainer, plan.devices, books, mover, services.draws("rl.failures")

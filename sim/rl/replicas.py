@@ -55,6 +55,7 @@ class Replicas:
     """Prompts that may be begun now."""
     full: float
     every_s: float
+    send_kv: bool
     merged: int = 0
     """Engines that were emptied into others."""
     _all: dict[int, Replica] = field(default_factory=dict)
@@ -143,4 +144,4 @@ class Replicas:
         source.samples = {}
         for sequence in inside:
             rollouts.sample_of(sequence.number).interruptions += 1
-            rollouts.move(sequence.number, to)
+            rollouts.move(sequence.number, to, self.send_kv)

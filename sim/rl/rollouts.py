@@ -42,8 +42,8 @@ class Rollouts:
     """Asks the cluster to look for requests."""
     cancel: Callable[[int], None] = field(init=False)
     """Asks the cluster to end a request; it is told as an event."""
-    move: Callable[[int, Engine], None] = field(init=False)
-    """Asks the cluster to go on with a request in another engine."""
+    move: Callable[[int, Engine, bool], None] = field(init=False)
+    """Asks the cluster to go on with a request in another engine, with its KV or without."""
     now: Callable[[], float] = field(init=False)
     version: int = 0
     """Of the policy that the engines have."""

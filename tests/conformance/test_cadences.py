@@ -18,7 +18,11 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "asynchronous": [{"staleness": 2}, {"staleness": 1, "update": "interrupt"}],
     "over_sampling": [{"factor": 1.5}],
     "partial_rollout": [{"factor": 1.5}, {"factor": 3.0, "kv": "keep"}],
-    "repacking": [{"every_s": 0.2}, {"every_s": 0.05, "full": 1.0, "staleness": 1}],
+    "repacking": [
+        {"every_s": 0.2},
+        {"every_s": 0.1, "kv": "send"},
+        {"every_s": 0.05, "full": 1.0, "staleness": 1},
+    ],
     "tail_packing": [{}, {"prompts_factor": 2.0, "samples_factor": 1.0}],
 }
 TOOLS = {

@@ -56,6 +56,15 @@ def test_a_leap_is_one_event_for_many_steps() -> None:
     assert count[0] < 60
 
 
+def test_all_arrivals_of_one_instant_are_one_event() -> None:
+    counts = []
+    for members in (1, 200):
+        with counting_events() as count:
+            play(decoding(members, output=10))
+        counts.append(count[0])
+    assert counts[1] == counts[0]
+
+
 def test_arrivals_cost_a_few_events_each() -> None:
     """Steps and arrivals interleave: about one event a step, and at most three an arrival (the
     arrival, and the decision and the wake-up that it may cause)."""

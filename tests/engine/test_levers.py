@@ -40,10 +40,9 @@ def cancel(number: int) -> Deed:
     return lambda built: built.cluster.cancel(number)
 
 
-def move(number: int, engine: int) -> Deed:
+def move(number: int, engine: int, *, send_kv: bool = False) -> Deed:
     def deed(built: Built) -> None:
-        target = engines(built)[engine]
-        target.port.move(sequence(built, number), target, 0)
+        built.cluster.move(number, engines(built)[engine], send_kv=send_kv)
 
     return deed
 
@@ -162,6 +161,26 @@ def test_a_moved_sequence_keeps_its_tokens_and_computes_prompt_and_tokens_again(
     ]  # fmt: skip
     assert one["recomputed_tokens"] == 10  # the KV of the third token was never there
     assert one["preemptions"] == 0
+
+
+def test_a_sequence_that_is_moved_with_its_kv_computes_nothing_again() -> None:
+    """Three tokens of it exist at 3 s, and the KV of ten. It decodes on as soon as that is here."""
+    run = serve(Ask(0.0, 8, 6), deeds=((2.5, move(0, 1, send_kv=True)),), count=2)
+    assert stays(run, 0) == [
+        ("prefill", "decoding", 8), ("decode", "handed_off", 2), ("decode", "finished", 3),
+    ]  # fmt: skip
+    one, sent = row(run, 0), run.table("transfers")
+    assert one["recomputed_tokens"] == 0
+    assert sent["bytes"].tolist() == [10 * run.plan.pools[0].memory.kv_bytes_per_token]
+    assert one["end_s"] == pytest.approx(6.0 + (sent["end_s"] - sent["start_s"])[0])
+    assert [int(x) for e in run.engines for x in e.gauges.load] == [0, 0]
+
+
+def test_one_that_is_moved_before_it_decodes_has_no_kv_to_take_along() -> None:
+    run = serve(Ask(0.0, 8, 6), deeds=((0.0, move(0, 1, send_kv=True)),), count=2)
+    assert stays(run, 0)[0] == ("prefill", "withdrawn", 0)
+    assert row(run, 0)[["state", "end_s", "prefill_engine"]].tolist() == ["finished", 6.0, 1]
+    assert len(run.table("transfers")) == 0
 
 
 def test_an_engine_is_quiet_when_the_pass_in_progress_has_ended() -> None:

@@ -60,7 +60,8 @@ class Doer:
             return
         target = self.engines[deed.engine % len(self.engines)]
         sequence = self.built.cluster._inside[number][1]
-        target.port.move(sequence, target, deed.which % len(target.ranks))
+        rank = deed.which % len(target.ranks)
+        target.port.move(sequence, target, rank, send_kv=deed.lasts_s > 0)  # type: ignore[attr-defined]
 
     def keep(self, deed: Deed) -> None:
         self._update(deed, keep_kv=True)

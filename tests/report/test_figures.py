@@ -82,7 +82,7 @@ def test_a_figure_draws_or_has_nothing_to_show(name: str, run: str, tmp_path: Pa
 
 
 OF_OTHER_RUNS = {"speculation"}
-"""Figures that a run without what they show leaves out: tests/report/test_speculation.py."""
+"""Figures that a run without what they show leaves out: tests/report/test_speculation_page.py."""
 
 
 @pytest.mark.parametrize("name", sorted(set(plugins.names(FIGURES)) - OF_OTHER_RUNS))

@@ -283,3 +283,46 @@ def test_what_cannot_be_is_refused_in_a_sentence(changes: dict[str, object], say
     tree["rl"]["trainer"] |= trainer
     with pytest.raises(ScenarioError, match=says):
         planned(tree)
+
+
+def test_a_trainer_placed_by_its_networks_is_quicker_than_one_in_order() -> None:
+    """Holmes: two replicas a network keep their sums inside it."""
+
+    def train_s(by_network: bool) -> float:
+        kinds = ["infiniband", "roce"] * 2
+        trainer = {
+            "layout": {"tp": 8, "pp": 2, "dp": 2},
+            "placement": "apart",
+            "nics": {"nodes": ["ethernet", *kinds]},
+            "by_network": by_network,
+        }
+        top = {"topology": {"name": "dgx_h100", "nodes": 5}, "pools": ON_ITS_OWN_NODE}
+        run = play_loop("synchronous", steps=2, top=top, trainer=trainer)
+        loop_laws(run)
+        return float(run.table("rl_steps")["train_s"].mean())
+
+    assert train_s(True) < train_s(False)
+
+
+ON_ITS_OWN_NODE = {
+    "rollout": {
+        "engines": 1,
+        "layout": {"tensor": {"tp": 8}},
+        "timer": {"constant": {"step_s": 0.01}},
+    }
+}
+
+
+def test_stages_that_are_skipped_cost_nothing() -> None:
+    def train_s(skipped: int) -> float:
+        trainer = {
+            "layout": {"tp": 1, "pp": 4, "dp": 1, "skipped": skipped},
+            "placement": "apart",
+            "recipe": {"recompute": "full"},
+            "micro_batch_tokens": 300,
+        }
+        run = play_loop("synchronous", steps=2, trainer=trainer)
+        return float(run.table("rl_steps")["train_s"].mean())
+
+    whole, half = train_s(0), train_s(2)
+    assert 0.3 * whole < half < 0.75 * whole

@@ -27,9 +27,10 @@ class Running(Port, Protocol):
         """A client gives a sequence up that has come in and not ended: it is taken out wherever it
         is, and the cluster is told `cancelled` when it is out."""
 
-    def move(self, sequence: Sequence, engine: Engine, rank: int) -> None:
-        """Take a sequence out of its engine and submit it to a rank of another, which computes its
-        prompt and what was generated again."""
+    def move(self, sequence: Sequence, engine: Engine, rank: int, *, send_kv: bool) -> None:
+        """Take a sequence out of its engine and go on with it in a rank of another, which computes
+        its prompt and what was generated again. With `send_kv` one that decodes takes its KV along
+        where the two engines are of one pool."""
 
 
 class Deployment(Protocol):

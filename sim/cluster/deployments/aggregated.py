@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+from sim.cluster.handoff import Handoff, Handoffs
 from sim.cluster.routers import Route, Router
 from sim.cluster.routers.least_loaded import LeastLoaded
 from sim.cluster.services import ClusterServices
@@ -23,6 +24,8 @@ class _Aggregated:
     router: Route
     engines: dict[int, Engine]
     """By number."""
+    moves: list[Handoffs]
+    """Between the engines of every pool."""
 
     def accept(self, sequence: Sequence) -> None:
         if sequence.ask.engine is None:
@@ -40,10 +43,27 @@ class _Aggregated:
         return ""
 
     def cancel(self, sequence: Sequence) -> None:
+        self._stop_moving(sequence)
         withdraw(sequence, lambda: self.services.ears.cancelled(sequence))
 
-    def move(self, sequence: Sequence, engine: Engine, rank: int) -> None:
-        withdraw(sequence, lambda: engine.submit(rank, sequence))
+    def move(self, sequence: Sequence, engine: Engine, rank: int, *, send_kv: bool) -> None:
+        self._stop_moving(sequence)
+        source = sequence.engine
+        moves = next((m for m in self.moves if source in m.src.engines), None)
+        together = moves is not None and engine in moves.dst.engines
+
+        def out() -> None:
+            if moves is not None and source is not None and sequence.engine is source:
+                seat = source, sequence.rank
+                moves.ready(moves.open(sequence, seat, (engine, rank)))
+            else:
+                engine.submit(rank, sequence)
+
+        withdraw(sequence, out, hold_kv=send_kv and together)
+
+    def _stop_moving(self, sequence: Sequence) -> None:
+        for moves in self.moves:
+            moves.cancel(sequence.number)
 
     def keeps(self, engine: Engine, sequence: Sequence) -> bool:
         return True
@@ -56,6 +76,7 @@ class _Aggregated:
         self.services.ears.finished(sequence, engine.number)
 
     def lost(self, engine: Engine, rank: int, sequence: Sequence) -> None:
+        self._stop_moving(sequence)
         self.services.ears.failed(sequence)
 
 
@@ -74,4 +95,9 @@ class Aggregated:
         """One view over the seats of all pools."""
         route = self.router.start(services.draws("router"))
         engines = {e.number: e for p in services.pools.values() for e in p.engines}
-        return _Aggregated(services, services.views["*"], route, engines)
+        moves = [Handoffs(services, p, p, _nothing) for p in services.pools.values()]
+        return _Aggregated(services, services.views["*"], route, engines, moves)
+
+
+def _nothing(handoff: Handoff) -> None:
+    """A client does not notice a move."""

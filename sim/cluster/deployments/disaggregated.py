@@ -116,7 +116,7 @@ class _Disaggregated:
         self.handoffs.cancel(sequence.number)
         withdraw(sequence, lambda: self.services.ears.cancelled(sequence))
 
-    def move(self, sequence: Sequence, engine: Engine, rank: int) -> None:
+    def move(self, sequence: Sequence, engine: Engine, rank: int, *, send_kv: bool) -> None:
         raise BrokenInvariant(
             f"request {sequence.number} was to move to engine {engine.number}, but a disaggregated "
             "deployment moves nobody"

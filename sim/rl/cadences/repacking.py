@@ -3,12 +3,12 @@
 An engine takes a batch of prompts of its own, makes it to the end with one version of the weights,
 pulls the newest from the relay beside it, and takes the next batch. Long answers would leave
 engines nearly empty: every few seconds those that are running dry hand what they still have to
-others of the same version, which compute it again, and are free for a new batch with new weights.
+others of the same version, and are free for a new batch with new weights.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
@@ -31,6 +31,8 @@ class Repacking:
     full: Annotated[float, Field(gt=0, le=1)] = 0.95
     """Share of its KV pool up to which an engine is filled by others. assumed: a little below all
     of it, so that what is moved together still has room to grow."""
+    kv: Literal["recompute", "send"] = "recompute"
+    """Whether those that are moved are computed again, or take their KV along over the fabric."""
     prompts_per_engine: PositiveInt | None = None
     """Prompts of an engine's batch; a step's prompts divided by the engines, rounded up, when left
     out."""
@@ -60,6 +62,7 @@ class Repacking:
             room=lambda: self._room(loop),
             full=self.full,
             every_s=self.every_s,
+            send_kv=self.kv == "send",
         )
         replicas.open()
         for _ in range(loop.steps):
