@@ -116,6 +116,10 @@ PAPER = Paper(
             "measured stack loses more than that",
         ),
         "RL-1 prepare": "moving weights between layouts alone; waking engines has no time here",
+        **dict.fromkeys(
+            [f"RL-4 {w} {k}" for w in LENGTHS for k in LENGTHS[w]],
+            "the chance was fitted to the three lengths: how well one chance serves all three",
+        ),
         "RL-14 fewer": "with 64 rollouts a GPU as with 256, generation is bound by the longest "
         "answers, which run in small batches either way",
         "RL-9": "acceptance after adaptation is not printed, and acceptance is an input",
