@@ -65,7 +65,8 @@ RUNS: dict[str, Run] = {
     "drained": _stale(4).but("rl.cadence.asynchronous.update=drain"),
     **{f"generation {n}": _generation(n) for n in _SCALES},
 }
-QUICK = ("staleness 0",)
+QUICK = ()
+"""Runs that are played again by tests/validation/test_published_loops.py."""
 
 PAPER = Paper(
     "AReaL",

@@ -16,7 +16,7 @@ _EIGHTH = (
 _ASYNC = Run("laminar", (*_EIGHTH, "rl.steps=8"), warm_up=4)
 RUNS: dict[str, Run] = {
     "async": _ASYNC,
-    "repacked": _ASYNC.but("rl.cadence={repacking: {every: 5 s, below: 0.5}}"),
+    "repacked": _ASYNC.but("rl.cadence=repacking", "rl.weight_sync={by: relay, pull: true}"),
     "interrupted": _ASYNC.but("rl.cadence={asynchronous: {staleness: 4, update: interrupt}}"),
     "one off": Run("laminar", (*_EIGHTH, "rl.cadence=one_step_off", "rl.steps=4"), warm_up=1),
     "in turns": Run(
@@ -31,25 +31,20 @@ RUNS: dict[str, Run] = {
         ),
     ),
 }
-QUICK = ()
+QUICK = ("one off",)
+"""Runs that are played again by tests/validation/test_published_loops.py."""
 
 LAMINAR = Paper(
     "Laminar",
     "systems.md B.17.2 [F2, low confidence]: arXiv 2510.12633",
     "an eighth of 1,024 H800 and of the batch; Qwen2.5-32B, 512 prompts × 16, up to 16,384 tokens, "
     "mean 5,000; half of the GPUs generate",
-    dict.fromkeys(
-        (
-            "laminar verl",
-            "laminar one off",
-            "laminar areal",
-            "laminar repacking",
-            "laminar rollout share",
-            "laminar staleness",
-        ),
-        "the split of GPUs, model, batch and lengths are assumed: with half of the GPUs training, "
-        "training bounds the asynchronous loop, and nothing on the engines' side can gain",
-    ),
+    {
+        "laminar areal": "with half of the GPUs training, which is assumed, training bounds both "
+        "loops, and nothing on the engines' side can gain",
+        "laminar staleness": "engines run ahead as far as the bound lets them, because training "
+        "bounds the loop; groups that wait for their turn get older still",
+    },
 )
 NOTES = "known from notes alone: set-up and tables are not at hand"
 

@@ -99,8 +99,8 @@ def play(run: Run) -> Played:
         kept = steps.iloc[run.warm_up :]
         spent = float(kept["end_s"].iloc[-1] - kept["start_s"].iloc[0])
         means = {name: float(kept[name].mean()) for name in KEPT}
-        speedup = result.summary.get("speculation", {}).get("speedup_over_plain", {})
-        exact = Played(spent / len(kept), float(speedup.get("mean", 1.0)), means)
+        speedup = result.summary.get("speculation", {}).get("speedup_over_plain", 1.0)
+        exact = Played(spent / len(kept), float(speedup), means)
         return Played.of(exact.cells())
 
 

@@ -53,6 +53,7 @@ RUNS: dict[str, Run] = {
     ),
 }  # fmt: skip
 QUICK = ("4B", "verl 7B")
+"""Runs that are played again by tests/validation/test_published_loops.py."""
 
 NEMO = Paper(
     "Weight sync, NeMo-RL",

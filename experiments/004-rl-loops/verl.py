@@ -58,6 +58,7 @@ RUNS: dict[str, Run] = {
     "async 64, staleness 2": _long_async(8, "rl.cadence.asynchronous.staleness=2"),
 }
 QUICK = ("fsdp off",)
+"""Runs that are played again by tests/validation/test_published_loops.py."""
 
 _DERIVED = (
     "mean length 960 tokens, at which our training stage takes the printed time on both trainers "

@@ -17,6 +17,7 @@ from sim.cli.list import list_
 from sim.cli.report import report
 from sim.cli.run import run
 from sim.cli.schema import schema
+from sim.cli.split import split
 from sim.cli.trace import trace
 from sim.cli.validate import validate
 
@@ -27,6 +28,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "report": report,
     "explain": explain,
     "trace": trace,
+    "split": split,
     "validate": validate,
     "calibrate": calibrate,
     "list": list_,

@@ -70,24 +70,23 @@ class Cluster:
         self.clock.process(self._arrivals())
 
     def _arrivals(self) -> Generator[Event, None, None]:
-        """Every request at its time; when there is none at present, wait for a happening."""
+        """Every request at its time; when there is none at present, wait for a happening.
+
+        One that comes at this very moment, before anything else happens, needs no event of its own
+        (thousands may arrive at once).
+        """
         clock, source = self.clock, self._source
         while True:
             time_s = source.peek()
+            if time_s is not None and time_s <= clock.now and clock.would_be_next(ARRIVAL):
+                self._accept(source.take())
+                continue
             self._next_s = float("inf") if time_s is None else max(time_s, clock.now)
             self._wake = clock.event() if time_s is None else clock.at(self._next_s, ARRIVAL)
             yield self._wake
             self._wake = None
             if source.peek() is not None:
                 self._accept(source.take())
-                while self._next_is_due():
-                    self._accept(source.take())
-
-    def _next_is_due(self) -> bool:
-        """Whether the next request comes at this very moment, before anything else happens: it
-        needs no event of its own (thousands may arrive at once)."""
-        time_s, clock = self._source.peek(), self.clock
-        return time_s is not None and time_s <= clock.now and clock.would_be_next(ARRIVAL)
 
     def _accept(self, request: Request) -> None:
         self.arrived += 1
@@ -180,9 +179,8 @@ class Cluster:
     def _row(
         self, request: Request, sequence: Sequence, state: int, engine: int, reason: int
     ) -> None:
-        now = self.clock.now
         self.ended[state] += 1
-        self.last_end_s = max(self.last_end_s, now)
+        self.last_end_s = now = self.clock.now
         self._log.requests(
             (
                 request.number,

@@ -64,7 +64,8 @@ class Stays:
                 now_s,
             )
         )
-        self._open_next(sequence, now_s)
+        if closed != FINISHED:
+            self._open_next(sequence, now_s)
 
     def end(self, rank: Rank, lane: AnyLane | None, sequence: Sequence, closed: int) -> None:
         """A stay ends early: the decoding in a lane, or the computing of a prompt."""

@@ -16,9 +16,9 @@ class Verified:
     __slots__ = ("capped", "first_steps", "members", "tokens", "trees")
 
     def __init__(self, caps: int, tree: Tree) -> None:
-        self.members = array("q")
+        self.members = array("i")
         """Sequences that took part."""
-        self.tokens = array("q")
+        self.tokens = array("i")
         """Tokens that all members got together."""
         self.capped = tuple(array("q") for _ in range(caps))
         """By cap of the model: Σ min(context, cap) of the members, the step's new token

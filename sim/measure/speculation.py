@@ -23,8 +23,8 @@ from sim.record.log import Columns
 from sim.record.run_folder import RunFolder
 
 READ = (
-    "engine", "start_s", "end_s", "n", "decodes", "decode_alone_s", "draft_s", "plain_s",
-    "draft_tokens", "drafts", "accepted",
+    "engine", "start_s", "end_s", "n", "decodes", "decode_alone_s", "plain_s", "draft_tokens",
+    "drafts", "accepted",
 )  # fmt: skip
 
 
@@ -62,7 +62,6 @@ def _summary(rows: Columns, mine: NDArray[np.bool_]) -> dict[str, Any]:
         "acceptance_rate": accepted / drafts if drafts else None,
         "speedup_over_plain": _mean(gain * each, tokens),
         "drafted_share": _mean(drafted.astype(np.float64), tokens),
-        "draft_s": float((r["draft_s"] * r["share"]).sum()),
         "drafts": round(drafts),
         "accepted": round(accepted),
     }

@@ -124,7 +124,7 @@ class TableTimer:
         a = stage.attention[0]
         fixed = stage.lists[0][d] + stage.lists[1][shape.sampled]
         rest = stage.lists[2][d]
-        floor, near, near_key, far, far_key = (column[d] for column in a.decode_lists)
+        floor, near, near_key, far, far_key = [column[d] for column in a.decode_lists]
         exposed, loop = self.host.lists[0][d], self.host.lists[1][d]
         if a.cap < 0:
             context, growth = shape.context_tokens, d

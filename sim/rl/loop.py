@@ -137,7 +137,6 @@ class Loop:
                 self.books.settle(sample, ABORTED)
         if group.kept and self.filter.keeps(group):
             self.ready.append(group)
-            self._dropped_in_a_row = 0
         else:
             self.drop(group, FILTERED)
         self._look()
@@ -233,6 +232,7 @@ class Loop:
             del self.live[group]
         self.trained = self.version
         self.version += 1
+        self._dropped_in_a_row = 0
 
     def sync(self, *, keep_kv: bool = True) -> Steps:
         """The newest weights into the engines, which pause for them, all at once or (where they

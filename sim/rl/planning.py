@@ -113,6 +113,9 @@ class RlPlan:
         if self.colocated:
             why = "assumed: engines give up weights and KV cache while it trains, at no cost"
             rows.append({"what": "colocated engines", "value": "", "source": why})
+        if s.trainer.nics is not None:
+            why = "assumed: weights to the engines travel at the topology's speeds all the same"
+            rows.append({"what": "trainer.nics", "value": "", "source": why})
         why = "assumed: kernels of serving stand for a trainer's (docs/training.md)"
         return [*rows, {"what": "training step", "value": "", "source": why}]
 
@@ -144,8 +147,12 @@ def plan_loop(
         raise ScenarioError(
             "rl.trainer.placement: colocated needs pools of one kind of GPU; write apart"
         )
-    devices = devices[: layout.gpus]
-    made = make_trainer(model, gpu, topology, layout, s.trainer.recipe, devices=devices)
+    devices, nics = devices[: layout.gpus], s.trainer.nics
+    if nics is not None and s.trainer.by_network:
+        mine = frozenset(devices)
+        devices = tuple(d for d in nics.together(topology) if d in mine)
+    recipe = s.trainer.recipe
+    made = make_trainer(model, gpu, topology, layout, recipe, devices=devices, nics=nics)
     block = min((p.block_tokens for p in pools), default=0)
     prompts = Prompts(
         s.prompt_tokens, s.response_tokens, s.samples_per_prompt, s.prompt_correlation, seed, base,

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from sim.perf.training import Recipe, TrainingLayout
 from sim.perf.training.checkpoints import Checkpoints
+from sim.perf.training.nics import Nics
 from sim.perf.training.recoveries import ALONE, RecoverySetting
 from sim.perf.training.recoveries.elastic import Elastic
 from sim.perf.training.recoveries.restart import Restart
@@ -60,6 +61,11 @@ class TrainerSettings:
     """Times that every sample is trained on."""
     sleep: Sleep = Sleep(weights=True)
     """What a colocated trainer takes off the GPUs while engines generate."""
+    nics: Nics | None = None
+    """Networks of the nodes, where they are of several kinds that do not speak to each other: what
+    the trainer's collectives see. None: the topology's, everywhere."""
+    by_network: bool = True
+    """Whether stages and replicas are placed by kinds of networks (Holmes), or in order."""
     checkpoints: Checkpoints | None = None
     """How often its state is saved; None: never."""
     failures: TrainerFailures | None = None
@@ -78,7 +84,7 @@ class RlSettings:
     """Steps of the loop."""
     prompts_per_step: PositiveInt
     """Prompts whose samples one step trains on."""
-    samples_per_prompt: Annotated[PositiveInt, Field(le=PLACES // 2)] = 8
+    samples_per_prompt: Annotated[int, Field(ge=1, le=PLACES // 2)] = 8
     """Samples of every prompt: a group."""
     prompt_tokens: LengthsSetting
     """Law of the prompts' lengths."""
@@ -125,6 +131,11 @@ class RlSettings:
             raise ValueError(
                 "weight_sync has no effect with trainer.placement: colocated, where weights are "
                 "resharded in place; leave it out, or write placement: apart"
+            )
+        if self.trainer.nics is None and not self.trainer.by_network:
+            raise ValueError(
+                "trainer.by_network false has no effect without trainer.nics; leave it out, or "
+                "name the nodes' networks"
             )
         if self.trainer.placement == "apart" and self.trainer.sleep != Sleep(weights=True):
             raise ValueError(

@@ -30,7 +30,8 @@ from sim.rl.rollouts import Rollouts
 from sim.rng import Draws
 from sim.scenario.breakdown import Breakdown
 from sim.scenario.drafting import Compiled, Lanes
-from sim.scenario.planning import Plan, PoolPlan, open_workload
+from sim.scenario.planning import Plan, open_workload
+from sim.scenario.pools import PoolPlan
 from sim.workload.request import Source
 
 
@@ -46,6 +47,12 @@ class Built:
     pools: tuple[Pool, ...]
     source: Source
     loop: Loop | None = None
+
+    def loop_facts(self) -> dict[str, object] | None:
+        """What a loop is like, and how many samples it began."""
+        if self.loop is None or self.plan.loop is None:
+            return None
+        return self.plan.loop.facts() | {"generated": self.loop.rollouts.begun}
 
 
 def build(plan: Plan, folder: Path | None, source: Source | None = None) -> Built:

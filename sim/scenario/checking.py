@@ -7,7 +7,8 @@ from typing import Any
 from sim import plugins
 from sim.perf.speculation.last_stage import one_stage
 from sim.perf.speculation.memory import draft_weight_bytes
-from sim.scenario.planning import Plan, PoolPlan, longest_sequence, open_workload
+from sim.scenario.planning import Plan, open_workload
+from sim.scenario.pools import PoolPlan, longest_sequence
 from sim.workload.describe import describe
 from sim.workload.trace import Trace
 

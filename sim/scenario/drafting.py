@@ -17,7 +17,7 @@ from sim.perf.epochs import AnyTimer
 from sim.perf.speculation.choice import gain_at, length_of
 from sim.perf.speculation.price import SpeculativeTimer, compile_speculation
 from sim.perf.speculation.verdicts import Verdicts
-from sim.scenario.planning import PoolPlan
+from sim.scenario.pools import PoolPlan
 from sim.scenario.speculating import DraftPlan
 
 Journal = tuple[tuple[Verified, ...], ...]

@@ -218,7 +218,7 @@ def write_facts(outcome: Outcome, run: RunFolder) -> None:
             "link_bin_s": getattr(s.fabric, "bin_s", None),
             "slo": {"ttft_s": s.slo.ttft_s, "tpot_s": s.slo.tpot_s, "e2e_s": s.slo.e2e_s},
             "window": s.measure.plain(),
-            "rl": None if plan.loop is None else plan.loop.facts(),
+            "rl": built.loop_facts(),
             "record": s.record.plain(),
             "engines": _engines(built),
         },

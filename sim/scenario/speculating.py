@@ -90,19 +90,23 @@ def apart_spread(pool: PoolSettings, model: Model) -> Spread | None:
     """How a draft with GPUs of its own lies; None where it has none."""
     if not pool.speculation.apart:
         return None
-    ranks = pool.layout.plan(model).ranks
-    if ranks > 1:
-        raise ScenarioError(
-            f"speculation.{name_of(pool.speculation)}.apart: the engine has {ranks} ranks, each "
-            "with a draft to itself; leave it out, or write a layout with one rank"
-        )
+    _check_ranks(pool.speculation, pool.layout.plan(model))
     return own_spread(pool.speculation, model, pool.precision.formats(model))
+
+
+def _check_ranks(draft: Draft, target: Spread) -> None:
+    if draft.apart and target.ranks > 1:
+        raise ScenarioError(
+            f"speculation.{name_of(draft)}.apart: the engine has {target.ranks} ranks, each with a "
+            "draft to itself; leave it out, or write a layout with one rank"
+        )
 
 
 def own_task(
     draft: Draft, pool: PoolSettings, target: PriceTask, topology: Topology, near: Devices
 ) -> PriceTask | None:
     """What is priced for a draft on the first of some GPUs; None where it lies as the target."""
+    _check_ranks(draft, target.spread)
     spread = own_spread(draft, target.model, target.formats)
     work = draft.drafting(target.model, target.formats)
     if spread is None or work.model is None or work.formats is None:

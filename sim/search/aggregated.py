@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from sim.scenario.planning import PoolPlan
+from sim.scenario.pools import PoolPlan
 from sim.search.answer import Estimate, PoolUse, largest
 from sim.search.design import Design, rules_of
 from sim.search.point import Point

@@ -8,7 +8,8 @@ from functools import lru_cache
 from sim.errors import ScenarioError
 from sim.perf.step_timer import TableTimer
 from sim.plugins import name_of
-from sim.scenario.planning import Plan, PoolPlan
+from sim.scenario.planning import Plan
+from sim.scenario.pools import PoolPlan
 from sim.search.machine import work_out
 from sim.search.point import Point
 from sim.search.schedule import Rules

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sim.errors import ScenarioError
-from sim.scenario.planning import PoolPlan
+from sim.scenario.pools import PoolPlan
 from sim.search.answer import Estimate, PoolUse, largest
 from sim.search.design import Design, rules_of
 from sim.search.handoff import Handoff, handoff

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sim.network.topology import Topology
 from sim.perf.kv_route import kv_route
-from sim.scenario.planning import PoolPlan
+from sim.scenario.pools import PoolPlan
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sim.errors import ScenarioError
 from sim.plugins import name_of
-from sim.scenario.planning import PoolPlan
+from sim.scenario.pools import PoolPlan
 from sim.units import human_bytes
 
 

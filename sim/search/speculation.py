@@ -24,7 +24,7 @@ from sim.perf.speculation.price import SpeculativeTimer
 from sim.perf.step_timer import TableTimer
 from sim.perf.task import PriceTask
 from sim.plugins import name_of
-from sim.scenario.planning import PoolPlan
+from sim.scenario.pools import PoolPlan
 from sim.scenario.speculating import own_task
 from sim.search.design import Design
 from sim.search.point import Point

@@ -67,6 +67,7 @@ class ClosedLoopSource:
     concurrency: int
     think_time_s: float = 0.0
     _coming: Iterator[Row] = field(init=False)
+    _expected: int = field(init=False)
     _sent: int = field(init=False, default=0)
     _free_at: list[float] = field(init=False)
     """Heap: when each client that waits for nothing asks next."""
@@ -74,7 +75,8 @@ class ClosedLoopSource:
 
     def __post_init__(self) -> None:
         self._coming = (row for rows in _slices(self.asks) for row in zip(*rows, strict=False))
-        self._free_at = [0.0] * min(self.concurrency, len(self.asks))
+        self._expected = len(self.asks)
+        self._free_at = [0.0] * min(self.concurrency, self._expected)
         heapify(self._free_at)
 
     @property
@@ -90,11 +92,11 @@ class ClosedLoopSource:
     @property
     def expected(self) -> int:
         """All requests of the trace."""
-        return len(self.asks)
+        return self._expected
 
     def peek(self) -> float | None:
         """Seconds at which a free client asks; None while all wait, and at the end."""
-        if self._sent == len(self.asks) or not self._free_at:
+        if self._sent == self._expected or not self._free_at:
             return None
         return self._free_at[0]
 

@@ -93,7 +93,7 @@ def test_the_packaged_calibrations_are_replaced_only_by_their_full_name(
         ((), "TABLES is missing"),
         (("nowhere",), "there is no folder"),
         ((".", "--gpu", "h200"), "no table of h200"),
-        ((".", "--gpu", "h20"), "--gpu: GPU 'h20' is not in the catalog"),
+        ((".", "--gpu", "l20x"), "--gpu: GPU 'l20x' is not in the catalog"),
         ((".", "--engine", "mine-2.0"), "no table of mine-2.0"),
         ((".", "--quick"), "--quick is for --measure"),
         ((".", "--measure"), "leave out '.'"),

@@ -56,6 +56,15 @@ def test_a_leap_is_one_event_for_many_steps() -> None:
     assert count[0] < 60
 
 
+def test_all_arrivals_of_one_instant_are_one_event() -> None:
+    counts = []
+    for members in (1, 200):
+        with counting_events() as count:
+            play(decoding(members, output=10))
+        counts.append(count[0])
+    assert counts[1] == counts[0]
+
+
 def test_arrivals_cost_a_few_events_each() -> None:
     """Steps and arrivals interleave: about one event a step, and at most three an arrival (the
     arrival, and the decision and the wake-up that it may cause)."""
@@ -108,6 +117,25 @@ def test_a_decode_step_of_lockstep_ranks_costs_by_rank_not_by_member() -> None:
 
     counts = [_count_calls(build(planned(tree(n)), None), 1.005, 2.005) / 100 for n in (16, 256)]
     assert counts[1] <= counts[0] + 1
+
+
+def test_a_verify_step_costs_the_same_with_8_members_as_with_256() -> None:
+    """What they get is drawn for all at once, 64 steps ahead."""
+
+    def tree(members: int) -> dict[str, Any]:
+        whole = decoding(members, output=1200)
+        draft = {"eagle": {"acceptance": {"iid": 0.75}}}
+        pool = whole["pools"]["serve"] | {"speculation": draft}
+        pool["engine"] = pool["engine"] | {"max_num_batched_tokens": 1024}
+        return whole | {"pools": {"serve": pool}}
+
+    def calls(members: int) -> float:
+        return _count_calls(build(planned(tree(members)), None), 1.005, 3.005) / 200
+
+    few, many = calls(8), calls(256)
+    print(f"\ncalls per verify step: {few:.1f} with 8 members, {many:.1f} with 256")
+    assert many <= few + 2
+    assert few < 120
 
 
 def test_simulate_drives_the_clock_it_was_given() -> None:

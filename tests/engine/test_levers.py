@@ -164,7 +164,7 @@ def test_a_moved_sequence_keeps_its_tokens_and_computes_prompt_and_tokens_again(
 
 
 def test_a_sequence_that_is_moved_with_its_kv_computes_nothing_again() -> None:
-    """Three tokens of it exist at 3 s, and the KV of ten. It decodes on when that is there."""
+    """Three tokens of it exist at 3 s, and the KV of ten. It decodes on as soon as that is here."""
     run = serve(Ask(0.0, 8, 6), deeds=((2.5, move(0, 1, send_kv=True)),), count=2)
     assert stays(run, 0) == [
         ("prefill", "decoding", 8), ("decode", "handed_off", 2), ("decode", "finished", 3),

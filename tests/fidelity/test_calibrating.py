@@ -256,10 +256,10 @@ def test_ones_own_calibration_comes_before_others_of_the_same_gpu_only(tmp_path:
 
 
 def test_a_gpu_that_the_catalog_lacks_serves_itself_alone(tmp_path: Path) -> None:
-    mine = own(tmp_path, "h20", "torch-2.9", 0.4)
+    mine = own(tmp_path, "l20x", "torch-2.9", 0.4)
     assert Shelf(H100, (), folders=(mine,)).find("gemm", "bf16").fitted is None
-    h20 = replace(H100, name="h20")
-    assert Shelf(h20, (), folders=(mine,)).find("gemm", "bf16").surface.compute == 0.4
+    l20x = replace(H100, name="l20x")
+    assert Shelf(l20x, (), folders=(mine,)).find("gemm", "bf16").surface.compute == 0.4
 
 
 def test_the_environment_and_the_timer_name_folders(

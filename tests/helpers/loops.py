@@ -42,7 +42,7 @@ def loop_tree(cadence: Any = "synchronous", **changes: Any) -> dict[str, Any]:
         "pools": {
             "rollout": {"engines": 2, "timer": {"constant": {"step_s": 0.01}}, "engine": engine}
         },
-        "rl": rl | {"trainer": rl["trainer"] | {"recipe": RECIPE}} | changes,
+        "rl": rl | {"trainer": {"recipe": RECIPE} | rl["trainer"]} | changes,
     }
     return tree | top
 

@@ -10,7 +10,7 @@ from helpers import generated, planned, serving
 from sim.catalog.model import model_names
 from sim.errors import ScenarioError
 from sim.perf.shape import StepShape, pairs
-from sim.scenario.planning import PoolPlan
+from sim.scenario.pools import PoolPlan
 
 TP = (8, 4, 2, 1)
 PROMPT = 500

@@ -12,7 +12,7 @@ from sim import plugins
 from sim.errors import ScenarioError
 from sim.perf.rocketkv import RocketKv
 from sim.perf.shape import StepShape, pairs
-from sim.scenario.planning import PoolPlan
+from sim.scenario.pools import PoolPlan
 
 IDEAL = {"roofline": {"launch_s": 0, "host_s": 0, "tensor": 1.0, "hbm": 1.0,
                       "attention_tensor": 1.0, "attention_hbm": 1.0}}  # fmt: skip

@@ -41,7 +41,7 @@ from sim.perf.speculation.host import SpeculationHost, speculation_host
 from sim.perf.speculation.memory import draft_weight_bytes, with_draft
 from sim.perf.speculation.price import compile_speculation
 from sim.rng import Draws
-from sim.scenario.planning import PoolPlan
+from sim.scenario.pools import PoolPlan
 from sim.search.pricing import decode_shapes
 
 # --- acceptance --------------------------------------------------------------------------------

@@ -119,7 +119,9 @@ def test_a_run_is_priced_like_its_steps(kind: str, data: st.DataObject, n: int) 
             out.append(s)
         return out
 
-    assert timer.price_run(at(0), n) == [timer.price(at(j)) for j in range(n)]
+    run = timer.price_run(at(0), n)
+    assert run == [timer.price(at(j)) for j in range(n)]
+    assert run == timer.drafting(tree).seconds(columns([at(j) for j in range(n)])).tolist()
 
 
 @kinds

@@ -68,7 +68,8 @@ def test_the_page_fetches_nothing_and_holds_plotly_once(tmp_path: Path) -> None:
 def test_the_page_shows_every_figure_of_a_run_with_handoffs(tmp_path: Path) -> None:
     page = Page(render(measured(disaggregated(), tmp_path)))
     for name in plugins.names(FIGURES):
-        assert (f"figure-{name}" in page.ids) != name.startswith("rl_")
+        absent = name.startswith("rl_") or name == "speculation"
+        assert (f"figure-{name}" in page.ids) != absent
 
 
 def test_the_page_shows_settings_sources_and_numbers(tmp_path: Path) -> None:

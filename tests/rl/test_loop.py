@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import Run, play
+from helpers import Run, planned, play
 from helpers.loops import fates, loop_laws, loop_tree, play_loop, same_tables
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sim.errors import ScenarioError
 from sim.perf.training import packed_batch
 
 CADENCES = [
@@ -196,3 +197,132 @@ def test_counts_of_a_played_plan_match_its_tree() -> None:
     tree = loop_tree("synchronous", steps=2)
     run = play(tree)
     assert len(run.table("rl_steps")) == 2
+
+
+def test_a_loop_whose_filter_keeps_nothing_ends_and_says_why() -> None:
+    nobody = {"dynamic": {"mean_pass_rate": 1e-9, "concentration": 1000.0}}
+    run = play_loop("synchronous", prompts_per_step=2, response_tokens=SHORT, filter=nobody)
+    assert run.outcome.gave_up.startswith("101 groups in a row were filtered")
+    assert not len(run.table("rl_steps"))
+    assert fates(run)["filtered"] == 101 * 3
+    assert sum(fates(run).values()) == len(run.table("samples"))
+
+
+SHORT = {"constant": {"tokens": 4}}
+
+
+def test_checkpoints_and_failures_take_the_trainers_time() -> None:
+    """One failure every step or so; everything since the last checkpoint is done again."""
+    often = {"gpu_mtbf_hours": 0.002, "recovery": {"restart": {"detect_s": 7.0}}}
+    kept = {"interval_steps": 2, "mode": "blocking"}
+    trainer = {"failures": often, "checkpoints": kept}
+    run = play_loop("synchronous", steps=12, response_tokens=SHORT, trainer=trainer)
+    loop_laws(run)
+    steps = run.table("rl_steps")
+    saved = steps["checkpoint_s"] > 0
+    assert saved.tolist() == [i % 2 == 1 for i in range(12)]
+    failed = steps[steps["recovery_s"] > 0]
+    assert 0 < len(failed) < 12
+    assert (failed["recovery_s"] >= 7.0 + 120.0 + 82.0).all()
+
+
+def test_survivors_are_slower_until_a_replacement_joins() -> None:
+    often = {"gpu_mtbf_hours": 0.004, "recovery": {"elastic": {"replace_s": 1e6}}}
+    run = play_loop("synchronous", steps=8, trainer={"failures": often})
+    loop_laws(run)
+    steps = run.table("rl_steps")
+    first = int((steps["recovery_s"] > 0).idxmax())
+    per_token = steps["train_s"] / (steps["prompt_tokens"] + steps["response_tokens"])
+    assert per_token[first + 1 :].mean() > 1.3 * per_token[: first + 1].mean()
+
+
+def test_relays_let_engines_go_on_while_weights_travel() -> None:
+    def waits(sync: dict[str, object]) -> tuple[float, float]:
+        run = play_loop({"asynchronous": {"staleness": 1}}, steps=5, weight_sync=sync)
+        loop_laws(run)
+        steps, phases = run.table("rl_steps"), run.table("rl_phases")
+        paused = phases[(phases["actor"] == "rollout") & (phases["phase"] == "sync")]
+        return float(steps["sync_s"].mean()), float((paused["end_s"] - paused["start_s"]).sum())
+
+    pushed, pulled = waits({"by": "relay"}), waits({"by": "relay", "pull": True})
+    assert pulled[0] < pushed[0]
+    assert pulled[1] == 0.0 < pushed[1]
+
+
+def test_a_sparse_sync_sends_less() -> None:
+    whole = play_loop({"asynchronous": {}}, steps=2).table("rl_steps")["sync_bytes"]
+    sparse = play_loop({"asynchronous": {}}, steps=2, weight_sync={"sparse_share": 0.1}).table(
+        "rl_steps"
+    )["sync_bytes"]
+    assert sparse.iloc[0] == pytest.approx(whole.iloc[0] * 0.1 * (2 + 4) / 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"samples_per_prompt": 0}, "samples_per_prompt"),
+        ({"trainer": {"layout": {"tp": 3, "dp": 1}, "placement": "apart"}}, "does not divide"),
+        ({"trainer": {"layout": {"tp": 1, "dp": 9}, "placement": "apart"}}, "needs 9 h100 GPUs"),
+        ({"trainer": {"layout": {"tp": 1, "dp": 1}, "recipe": {}}}, "does not fit"),
+        ({"prompt_correlation": 0.5, "response_tokens": SHORT}, "prompt_correlation 0.5"),
+        ({"trainer": {"layout": {"tp": 1, "dp": 2}, "mini_batches": 10}}, "mini-batches"),
+        (
+            {"trainer": {"layout": {"tp": 1, "dp": 1}, "failures": {"recovery": "elastic"}}},
+            "dp is 1",
+        ),
+        ({"weight_sync": {"by": "relay"}}, "weight_sync has no effect"),
+        ({"response_tokens": {"constant": {"tokens": 10**6}}}, "longest sample"),
+        ({"cadence": {"asynchronous": {"sync_every": 4, "max_age": 1}}}, "never be met"),
+        ({"cadence": "one_step_off"}, "placement: apart"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_sentence(changes: dict[str, object], says: str) -> None:
+    tree = loop_tree("synchronous")
+    trainer = changes.pop("trainer", {})
+    tree["rl"] |= changes
+    tree["rl"]["trainer"] |= trainer
+    with pytest.raises(ScenarioError, match=says):
+        planned(tree)
+
+
+def test_a_trainer_placed_by_its_networks_is_quicker_than_one_in_order() -> None:
+    """Holmes: two replicas a network keep their sums inside it."""
+
+    def train_s(by_network: bool) -> float:
+        kinds = ["infiniband", "roce"] * 2
+        trainer = {
+            "layout": {"tp": 8, "pp": 2, "dp": 2},
+            "placement": "apart",
+            "nics": {"nodes": ["ethernet", *kinds]},
+            "by_network": by_network,
+        }
+        top = {"topology": {"name": "dgx_h100", "nodes": 5}, "pools": ON_ITS_OWN_NODE}
+        run = play_loop("synchronous", steps=2, top=top, trainer=trainer)
+        loop_laws(run)
+        return float(run.table("rl_steps")["train_s"].mean())
+
+    assert train_s(True) < train_s(False)
+
+
+ON_ITS_OWN_NODE = {
+    "rollout": {
+        "engines": 1,
+        "layout": {"tensor": {"tp": 8}},
+        "timer": {"constant": {"step_s": 0.01}},
+    }
+}
+
+
+def test_stages_that_are_skipped_cost_nothing() -> None:
+    def train_s(skipped: int) -> float:
+        trainer = {
+            "layout": {"tp": 1, "pp": 4, "dp": 1, "skipped": skipped},
+            "placement": "apart",
+            "recipe": {"recompute": "full"},
+            "micro_batch_tokens": 300,
+        }
+        run = play_loop("synchronous", steps=2, trainer=trainer)
+        return float(run.table("rl_steps")["train_s"].mean())
+
+    whole, half = train_s(0), train_s(2)
+    assert 0.3 * whole < half < 0.75 * whole

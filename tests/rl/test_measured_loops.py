@@ -1,6 +1,7 @@
 """Loops of every cadence, played, measured and drawn."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.loops import loop_tree
@@ -16,12 +17,46 @@ CADENCES = [
     {"asynchronous": {"staleness": 2}},
     {"asynchronous": {"staleness": 2, "update": "interrupt"}},
     {"asynchronous": {"staleness": 1, "update": "drain", "max_age": 1}},
+    {"asynchronous": {"staleness": 2, "sync_every": 2}},
+    "over_sampling",
+    "partial_rollout",
+    "repacking",
+    "tail_packing",
 ]
+
+SURROUNDINGS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "dynamic filter": {"filter": {"dynamic": {"mean_pass_rate": 0.5}}},
+    "slow rewards": {"reward": {"rule": {"seconds": "500 ms", "workers": 1}}},
+    "hanging sandboxes": {
+        "reward": {"sandbox": {"seconds": "20 ms", "hangs": 0.1, "timeout": "2 s",
+                               "on_timeout": "drop"}}
+    },
+    "tools": {
+        "environment": {"tools": {"turns": {"uniform": {"min_tokens": 1, "max_tokens": 4}},
+                                  "answer_tokens": {"constant": {"tokens": 30}},
+                                  "seconds": {"mean_s": 0.3, "cv": 1.0}}}
+    },
+    "two epochs": {"trainer": {"epochs": 2}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("around", SURROUNDINGS)
+@pytest.mark.parametrize("cadence", ["synchronous", {"asynchronous": {"staleness": 2}}], ids=str)
+def test_the_books_balance_whatever_filters_and_rewards_do(
+    cadence: object, around: str, tmp_path: Path
+) -> None:
+    result = run(Scenario.of(loop_tree(cadence, **SURROUNDINGS[around])), out=tmp_path / "run")
+    samples = dict(result.summary["rl"]["samples"])
+    assert samples.pop("generated") == sum(samples.values()) == len(result.table("samples"))
+    assert (samples["filtered"] > 0) == (around == "dynamic filter")
+    assert (samples["aborted"] > 0) == (around == "hanging sandboxes")
 
 
 @pytest.mark.parametrize("cadence", CADENCES, ids=str)
 def test_what_is_measured_of_a_played_loop_adds_up(cadence: object, tmp_path: Path) -> None:
-    result = run(Scenario.of(loop_tree(cadence)), out=tmp_path / "run")
+    pulled = {"weight_sync": {"by": "relay", "pull": True}} if cadence == "repacking" else {}
+    result = run(Scenario.of(loop_tree(cadence, **pulled)), out=tmp_path / "run")
     rl, steps = result.summary["rl"], result.table("rl_steps")
     assert rl["steps"] == len(steps) == 4
     assert sum(rl["shares"].values()) == pytest.approx(1.0)

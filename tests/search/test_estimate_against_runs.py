@@ -114,6 +114,42 @@ def test_an_estimate_of_pools_apart_is_what_a_run_comes_to(case: Case) -> None:
     assert found.ttft_s == pytest.approx(ttft_s, rel=0.25)
 
 
+DRAFTED = {
+    "one client": (1, {"eagle": {"acceptance": {"iid": 0.75}}}, "single"),
+    "few clients": (
+        8,
+        {"eagle": {"acceptance": {"decay": {"first": 0.8, "decay": 0.9}}}},
+        "single",
+    ),
+    "many clients, prompt lookup": (48, {"ngram": {"acceptance": {"iid": 0.6}}}, "single"),
+    "a pipeline": (8, {"eagle": {"acceptance": {"iid": 0.75}}}, TP2PP2),
+}
+
+
+@pytest.mark.parametrize("drafted", DRAFTED.values(), ids=DRAFTED)
+def test_an_estimate_with_drafts_is_what_a_run_comes_to(drafted: tuple[int, Any, Any]) -> None:
+    """Tokens/s of a closed loop, from the first answer of each client to the last but one."""
+    clients, draft, layout = drafted
+    found = estimate(
+        Point("llama-3.1-8b", "h100", 200, 400, clients, layout=layout, timer="roofline",
+              engine={"max_num_batched_tokens": 2048}, speculation=draft)
+    )  # fmt: skip
+    rounds = 8 if clients > 1 else 24
+    pool = {"layout": layout, "timer": "roofline", "speculation": draft}
+    s = found.plan.scenario.settings
+    loop = {"closed_loop": {"concurrency": clients}}
+    r = play(
+        serving(
+            generated(rounds * clients, 200, 400, loop),
+            topology={"name": s.topology.name, "nodes": s.topology.nodes},
+            pools={"serve": pool},
+        )
+    ).requests.sort_values("end_s")
+    kept = r.iloc[clients:-clients]
+    rate = len(kept) * 400 / (kept.end_s.max() - r.end_s.iloc[clients - 1])
+    assert found.plain()["output_tokens_per_s"] == pytest.approx(rate, rel=0.06)
+
+
 def test_a_kv_pool_that_is_too_small_is_said_and_costs_what_it_costs_in_a_run() -> None:
     case = Case(24, 9000, 60, changes=("pools.serve.engine.gpu_memory_utilization=0.4",))
     found = case.estimate()

@@ -16,7 +16,7 @@ from sim.catalog.counting import active_params, total_params
 from sim.perf.memory import stage_weight_bytes
 from sim.perf.operators.experts import touched
 from sim.perf.shape import StepShape, pairs
-from sim.scenario.planning import PoolPlan
+from sim.scenario.pools import PoolPlan
 
 NO_OVERHEAD = {"roofline": {"launch_s": 0, "host_s": 0, "tensor": 1.0, "hbm": 1.0,
                             "attention_tensor": 1.0, "attention_hbm": 1.0}}  # fmt: skip

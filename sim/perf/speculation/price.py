@@ -17,7 +17,7 @@ one's devices (or the draft's own), which hold the hidden states they read. A st
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from sim.perf.host import host_of
 from sim.perf.price_list import Array, Shapes
 from sim.perf.shape import StepShape
 from sim.perf.speculation.acceptance import Tree
+from sim.perf.speculation.commonest import Commonest
 from sim.perf.speculation.drafting import DraftPasses
 from sim.perf.speculation.host import SpeculationHost, speculation_host
 from sim.perf.speculation.last_stage import on_one_stage
@@ -37,7 +38,7 @@ from sim.perf.step_timer import TableTimer
 from sim.perf.task import PriceTask
 from sim.perf.timers import Timer
 
-RUN_FROM = 6
+RUN_FROM = 16
 """Steps from which a run is quicker priced at once than one by one."""
 
 
@@ -56,6 +57,15 @@ class SpeculativeTimer:
     host_speed: float = 1.0
     levels: tuple[SpeculativeTimer, ...] = ()
     """Where expert loads change: as `TableTimer.levels`."""
+    _simple: bool = field(init=False, compare=False)
+    """Whether one rank's steps without prompts are `Commonest`."""
+    _known: dict[tuple[Tree, int], Commonest] = field(
+        init=False, compare=False, default_factory=dict
+    )
+
+    def __post_init__(self) -> None:
+        alone = self.draft is None or self.draft.plain
+        object.__setattr__(self, "_simple", self.stages == 1 and self.target.plain and alone)
 
     @property
     def caps(self) -> tuple[int, ...]:
@@ -90,6 +100,11 @@ class SpeculativeTimer:
 
     def price(self, shapes: Sequence[StepShape]) -> float:
         """Seconds of one step; one shape a rank."""
+        s = shapes[0]
+        alone = self._simple and len(shapes) == 1 and s.decodes and not s.prefill_tokens
+        if alone and isinstance(s, VerifyShape) and s.tree.steps:
+            common = self._commonest(s.tree, s.decodes)
+            return common.seconds(s.context_tokens, s.capped_tokens)
         total = 0.0
         for seconds in self.price_stages(shapes):
             total += seconds
@@ -113,6 +128,8 @@ class SpeculativeTimer:
         """Seconds of each of `n` successive steps with the same members and without prompts."""
         runs = [s for s in shapes if isinstance(s, VerifyShape)]
         tree = runs[0].tree
+        if self._simple and len(runs) == 1 and tree.steps and runs[0].decodes:
+            return self._common_run(runs[0], n)
         at_once = self.target.plain and (self.draft is None or self.draft.plain)
         if n < RUN_FROM or not at_once:
             return [self.price([_later(s, j) for s in runs]) for j in range(n)]
@@ -124,6 +141,25 @@ class SpeculativeTimer:
         for seconds in self._with_the_rest(stages, ranks, tree):
             out = out + seconds
         return np.broadcast_to(out, n).tolist()  # type: ignore[no-any-return]
+
+    def _commonest(self, tree: Tree, n: int) -> Commonest:
+        found = self._known.get((tree, n))
+        if found is None:
+            more_s = self._more_s(tree, n) / self.host_speed
+            found = Commonest.of(self.target, self.draft, tree, n, more_s)
+            self._known[tree, n] = found
+        return found
+
+    def _common_run(self, s: VerifyShape, n: int) -> list[float]:
+        common, these = self._commonest(s.tree, s.decodes), slice(s.at, s.at + n)
+        contexts, capped = s.contexts[these], tuple(c[these] for c in s.capped)
+        if n >= RUN_FROM:
+            return common.run(contexts, capped)
+        columns = [c.tolist() for c in capped]
+        return [
+            common.seconds(context, [column[j] for column in columns])
+            for j, context in enumerate(contexts.tolist())
+        ]
 
     def _with_the_rest(self, stages: list[Any], ranks: Sequence[Members], tree: Tree) -> list[Any]:
         """Drafting on the last stage, the host on the first."""

@@ -61,6 +61,10 @@ class TrainingLayout:
     stage_layers: tuple[Count, ...] | None = None
     """Layers of every stage; evenly when left out."""
 
+    skipped: Annotated[int, Field(ge=0)] = 0
+    """Stages that every micro-batch leaves out, in turn (SkipPipe, arXiv 2502.19913): quicker steps
+    of another kind of training, whose convergence is not modelled."""
+
     @property
     def replica_gpus(self) -> int:
         """GPUs of one replica."""
@@ -138,6 +142,11 @@ class TrainingLayout:
             raise ScenarioError(
                 f"training.layout: schedule 'interleaved' needs several stages and chunks, not "
                 f"pp={self.pp} and chunks={self.chunks}; use '1f1b', or raise them to 2"
+            )
+        if self.skipped and (self.skipped >= self.pp or self.schedule != "1f1b"):
+            raise ScenarioError(
+                f"training.layout: skipped={self.skipped} needs more stages than that and schedule "
+                f"'1f1b', not pp={self.pp} and '{self.schedule}'; write 0, or change them"
             )
         if self.sequence_parallel and self.tp == 1:
             raise ScenarioError(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
 from sim.errors import ScenarioError
-from sim.perf.training.play import Played
+from sim.perf.training.play import Played, Times
 
 Path = tuple[int, ...]
 """Stages in the order in which a micro-batch visits them."""
@@ -72,6 +72,21 @@ def play_paths(
     for _ in range(min(in_flight, len(paths))):
         played.begin(0.0)
     return Played(played.run(), tuple(played.busy))
+
+
+def play_skipping(
+    skipped: int, forward: Times, backward: Times, micro_batches: int, send_s: float
+) -> Played:
+    """A 1F1B pipeline whose micro-batches leave out `skipped` stages in turn, each taking the mean
+    time of all in a stage, sends alike between any two."""
+    stages = len(forward)
+
+    def means(times: Times) -> list[float]:
+        return [sum(sum(chunk) for chunk in stage) / len(stage[0]) for stage in times]
+
+    send = [[send_s] * stages for _ in range(stages)]
+    paths = skipping_paths(stages, micro_batches, skipped)
+    return play_paths(paths, means(forward), means(backward), send, stages)
 
 
 @dataclass(eq=False, slots=True)

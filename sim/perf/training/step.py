@@ -23,6 +23,7 @@ from sim.perf.training.outside import Outside, Stages
 from sim.perf.training.play import Times, play
 from sim.perf.training.recipe import Recipe
 from sim.perf.training.sizes import Stage, StepFlops, stages_of, step_flops
+from sim.perf.training.skipping import play_skipping
 from sim.perf.training.swap import swapped_cost
 from sim.perf.training.vocabulary import spread_vocabulary
 from sim.perf.training.wires import TrainingWires, training_wires
@@ -134,6 +135,9 @@ class Trainer:
             ]
             worst = busy.index(max(busy))
             return seconds, 1.0 - busy[worst] / seconds, self._causes(micros, worst, seconds)
+        if self.layout.skipped:
+            skipping = play_skipping(self.layout.skipped, forward, backward, len(micros), send)
+            return skipping.seconds, skipping.bubble, {}
         overlapped = self.recipe.p2p_overlap
         played = play(self.layout.schedule, forward, backward, len(micros), send, overlapped)
         worst = played.busy_s.index(max(played.busy_s))
@@ -262,7 +266,9 @@ class Trainer:
             )
 
     def _flops(self, tokens: int, squares: int) -> StepFlops:
-        return step_flops(self.model, self.recipe, tokens, squares, self.kinds)
+        share = 1.0 - self.layout.skipped / self.layout.pp
+        whole = step_flops(self.model, self.recipe, tokens, squares, self.kinds)
+        return StepFlops(share * whole.model, share * whole.hardware)
 
     def _slowest(self, batch: Batch) -> tuple[MicroBatch, ...]:
         """The replica with most operations; all wait for it."""
