@@ -18,16 +18,26 @@ if TYPE_CHECKING:
     from sim.engine.engine import Engine
 
 Told = Callable[[], None]
+Asked = Callable[[], bool]
 
 BEFORE_DECISIONS = ARRIVAL + (1 << 31)
 """The beat of departures: behind all arrivals of an instant."""
 
 
-def withdraw(sequence: Sequence, out: Told, *, hold_kv: bool = False) -> None:
+def withdraw(sequence: Sequence, out: Told, *, hold_kv: Asked | None = None) -> None:
     """Take a sequence out of the engine that it is in; see `Levers.withdraw`."""
     if sequence.engine is None:
         raise BrokenInvariant(f"request {sequence.number} is to be taken out, but is nowhere")
     sequence.engine.levers.withdraw(sequence, out, hold_kv=hold_kv)
+
+
+def has_room(engine: Engine, rank: int, sequence: Sequence) -> bool:
+    """Whether a rank would give KV room to a sequence that is on its way at once."""
+    engine.settle()
+    mine = engine.ranks[rank]
+    whole = mine.preemption.reservation_tokens(sequence, mine.limits.context_tokens)
+    units = mine.units_for(max(sequence.ask.prompt_tokens + sequence.made, whole or 0))
+    return not mine.waiting and not mine.room.asked and units <= mine.cache.available
 
 
 @dataclass(eq=False, slots=True)
@@ -42,8 +52,8 @@ class Departures:
     engine: Engine
     awaited: bool = False
     """Somebody waits for a pass to end."""
-    _leaving: dict[Sequence, tuple[Told, bool]] = field(default_factory=dict)
-    """(who is told, whether its KV is held)"""
+    _leaving: dict[Sequence, tuple[Told, Asked | None]] = field(default_factory=dict)
+    """(who is told, who says whether its KV is held)"""
     _listeners: list[Told] = field(default_factory=list)
     _beat: Event | None = None
 
@@ -57,7 +67,7 @@ class Departures:
         self._listeners.append(told)
         self.soon()
 
-    def withdraw(self, sequence: Sequence, out: Told, *, hold_kv: bool) -> None:
+    def withdraw(self, sequence: Sequence, out: Told, *, hold_kv: Asked | None) -> None:
         """See `Levers.withdraw`."""
         engine = self.engine
         if sequence.engine is not engine:
@@ -91,7 +101,7 @@ class Departures:
             out, hold_kv = self._leaving.pop(sequence)
             if sequence.engine is engine:  # it may have made its last token
                 rank = engine.ranks[sequence.rank]
-                if hold_kv and sequence.lane is not None:
+                if sequence.lane is not None and hold_kv is not None and hold_kv():
                     self._hold(rank, sequence)
                 else:
                     self._take_out(rank, sequence)

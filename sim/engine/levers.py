@@ -49,15 +49,19 @@ class Levers:
         self.engine.poke()
 
     def withdraw(
-        self, sequence: Sequence, out: Callable[[], None], *, hold_kv: bool = False
+        self,
+        sequence: Sequence,
+        out: Callable[[], None],
+        *,
+        hold_kv: Callable[[], bool] | None = None,
     ) -> None:
         """Take a sequence of this engine out, wherever it is: waiting, computing, arrived, or held
         for a transfer. When no pass works on it any more (a leap ends with the pass in progress),
         its KV is freed, its stay ends as `withdrawn`, and `out` is called: from then on it may be
         submitted anywhere, where prompt and generated tokens are computed again. If its last token
         is made by then, or a fault comes first, the port hears of that instead. The last of
-        several withdrawals counts. With `hold_kv` one that decodes stops with its KV, which is
-        held here until `Engine.release` (its `engine` is then still this one)."""
+        several withdrawals counts. One that decodes, where `hold_kv` says so then, stops with its
+        KV, which is held here until `Engine.release` (its `engine` is then still this one)."""
         self.engine.departures.withdraw(sequence, out, hold_kv=hold_kv)
 
     def flush(self, *, keep_kv: bool) -> None:

@@ -30,7 +30,8 @@ class Running(Port, Protocol):
     def move(self, sequence: Sequence, engine: Engine, rank: int, *, send_kv: bool) -> None:
         """Take a sequence out of its engine and go on with it in a rank of another, which computes
         its prompt and what was generated again. With `send_kv` one that decodes takes its KV along
-        where the two engines are of one pool."""
+        where the two engines are of one pool and the other has room for it at that moment (those
+        who wait for each other's room would wait for ever)."""
 
 
 class Deployment(Protocol):

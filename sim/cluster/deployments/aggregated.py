@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 from sim.cluster.handoff import Handoff, Handoffs
@@ -10,7 +11,7 @@ from sim.cluster.routers import Route, Router
 from sim.cluster.routers.least_loaded import LeastLoaded
 from sim.cluster.services import ClusterServices
 from sim.cluster.view import View
-from sim.engine.departures import withdraw
+from sim.engine.departures import has_room, withdraw
 from sim.engine.engine import Engine
 from sim.engine.sequence import Sequence
 from sim.plugins import policy
@@ -50,7 +51,9 @@ class _Aggregated:
         self._stop_moving(sequence)
         source = sequence.engine
         moves = next((m for m in self.moves if source in m.src.engines), None)
-        together = moves is not None and engine in moves.dst.engines
+        near = (
+            send_kv and source is not engine and moves is not None and engine in moves.dst.engines
+        )
 
         def out() -> None:
             if moves is not None and source is not None and sequence.engine is source:
@@ -59,7 +62,8 @@ class _Aggregated:
             else:
                 engine.submit(rank, sequence)
 
-        withdraw(sequence, out, hold_kv=send_kv and together)
+        room = partial(has_room, engine, rank, sequence) if send_kv and near else None
+        withdraw(sequence, out, hold_kv=room)
 
     def _stop_moving(self, sequence: Sequence) -> None:
         for moves in self.moves:
