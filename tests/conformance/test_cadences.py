@@ -64,7 +64,7 @@ def once(cadence: dict[str, Any], *, leap: bool = True, seqs: int = 8, **changes
     seqs=st.sampled_from([2, 8, 40]),
     seed=st.integers(0, 20),
 )
-@settings(max_examples=60)
+@settings(max_examples=35)
 def test_no_sample_is_lost_and_each_is_trained_on_in_one_step_or_none(
     cadence: dict[str, Any], around: dict[str, Any], per_prompt: int, seqs: int, seed: int
 ) -> None:
@@ -83,7 +83,7 @@ def test_no_sample_is_lost_and_each_is_trained_on_in_one_step_or_none(
 
 
 @given(cadence=cadences, around=st.sampled_from(AROUND), seed=st.integers(0, 20))
-@settings(max_examples=30)
+@settings(max_examples=18)
 def test_leaping_changes_no_loop(
     cadence: dict[str, Any], around: dict[str, Any], seed: int
 ) -> None:

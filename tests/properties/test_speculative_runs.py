@@ -14,7 +14,7 @@ from sim.scenario.build import Built
 
 
 @given(case=speculating(cases(ONE_STAGE)))
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_leaping_and_stepping_write_the_same_tables(case: Case) -> None:
     assert_same_tables(case.play(), case.play(leap=False))
 
@@ -26,13 +26,13 @@ def test_leaping_and_stepping_agree_when_kv_is_handed_off(case: Case) -> None:
 
 
 @given(case=speculating(st.one_of(cases(), split_cases(orders=("fcfs",)))))
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_requests_tokens_blocks_and_time_are_conserved(case: Case) -> None:
     all_holds(case.play(), len(case.asks) if case.until_s is None else None)
 
 
 @given(case=speculating(st.one_of(cases(), split_cases(orders=("fcfs",)))))
-@settings(max_examples=40)
+@settings(max_examples=20)
 def test_a_request_gets_what_it_would_have_drawn_whatever_happens_to_it(case: Case) -> None:
     run = case.but(draft_length="fixed").play()
     plan = next(p.drafting for p in run.plan.pools if p.drafting is not None)
@@ -44,7 +44,7 @@ def test_a_request_gets_what_it_would_have_drawn_whatever_happens_to_it(case: Ca
     todo=deeds("abort", "resume", "rerate", "pause"),
     lags=st.lists(st.tuples(st.floats(0.0, 0.5), st.integers(0, 3)), max_size=3),
 )
-@settings(max_examples=40)
+@settings(max_examples=20)
 def test_leaping_and_stepping_agree_whatever_is_done_to_the_engines(
     case: Case, todo: list[Deed], lags: list[tuple[float, int]]
 ) -> None:
