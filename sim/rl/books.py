@@ -82,6 +82,10 @@ class Books:
         if phase is not None:
             self._open[actor] = (phase, now)
 
+    def is_open(self, actor: int) -> bool:
+        """Whether an actor (not the trainer) is in a phase."""
+        return actor in self._open
+
     def close_step(self, groups: Iterable[Group], version: int, in_flight: int) -> None:
         """A step is over: its row. `version` is the one it trained."""
         samples = [s for g in groups for s in g.samples if s.step_now == self.rows]

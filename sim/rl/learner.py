@@ -35,7 +35,7 @@ class Learner:
     upkeep: Upkeep
 
     def work(self, groups: Sequence[Group]) -> Steps:
-        """Prepare, log-probabilities, training, checkpoints; every sample has its uses counted."""
+        """Prepare, log-probabilities, training, checkpoints."""
         samples = [s for g in groups for s in g.kept]
         yield from self._spend(PREPARE, self.prepare_s)
         whole = self._batch(samples)
@@ -52,9 +52,6 @@ class Learner:
                 yield from self.mover.wait(self.upkeep.overhead_s(step))
         self.books.spend(TRAIN)
         self.books.worked = _worked(steps, self.settings.epochs, self.books.clock.now - began)
-        for sample in samples:
-            sample.uses += self.settings.epochs
-            sample.step_now = self.books.rows
         updates = self.settings.epochs * len(steps)
         computed = self.settings.epochs * sum(s.pipeline_s for s in steps)
         yield from self.upkeep.after(updates, self.books.clock.now - began, computed)

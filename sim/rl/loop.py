@@ -23,6 +23,7 @@ from sim.rl.books import (
     ROLLOUT,
     SYNC,
     SYNCING,
+    WAIT,
     Books,
 )
 from sim.rl.cadences import Cadence, Steps
@@ -80,6 +81,8 @@ class Loop:
     _wanted: Callable[[], bool] | None = None
     _wake: Event | None = None
     _dropped_in_a_row: int = 0
+    _unclosed: Sequence[Group] = ()
+    """Trained on in a step that is not over."""
 
     def open(self) -> None:
         """Begin."""
@@ -226,22 +229,27 @@ class Loop:
             self.books.sync_bytes += self.to_training.nbytes
             self.books.spend(RESHARD)
         yield from self.learner.work(groups)
+        self._unclosed = groups
         for group in groups:
             for sample in group.kept:
+                sample.uses += self.learner.settings.epochs
+                sample.step_now = self.books.rows
                 self.books.settle(sample, TRAINED, self.books.rows, self.version)
             del self.live[group]
         self.trained = self.version
         self.version += 1
         self._dropped_in_a_row = 0
 
-    def sync(self, *, keep_kv: bool = True) -> Steps:
+    def sync(self, *, keep_kv: bool = True, aside: bool = False) -> Steps:
         """The newest weights into the engines, which pause for them, all at once or (where they
-        take them from relays) each by itself."""
+        take them from relays) each by itself: `aside`, while the trainer goes on."""
         updates, books = self.updates, self.books
         self.held = False
         books.switch(SYNC, SYNCING)
         if updates.published:
             yield from updates.publish(self.version, keep_kv=keep_kv)
+            if not aside:
+                yield from updates.taken()
         else:
             self.syncing = True
             self._activity()
@@ -263,6 +271,7 @@ class Loop:
 
     def close_step(self, groups: Sequence[Group]) -> None:
         """A step is over, weight sync included."""
+        self._unclosed = ()
         self.books.close_step(groups, self.trained, self.in_flight)
 
     # ---- books
@@ -282,6 +291,10 @@ class Loop:
         self._look()
 
     def close(self) -> None:
-        """The run is over: what is left is in flight, and nobody was lost."""
+        """The run is over: a step that has trained ends here, what is left is in flight, and nobody
+        was lost."""
+        if self._unclosed:
+            self.books.spend(SYNCING if self.books.is_open(SYNC) else WAIT)
+            self.close_step(self._unclosed)
         left = [s for g in self.live for s in g.samples if not s.settled]
         self.books.close(left, self.rollouts.begun)

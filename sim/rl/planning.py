@@ -158,7 +158,7 @@ def plan_loop(
         s.prompt_tokens, s.response_tokens, s.samples_per_prompt, s.prompt_correlation, seed, base,
         block,
     )  # fmt: skip
-    longest = _longest(s, prompts, Draws(seed, ENVIRONMENT))
+    longest, fullest = _sizes(s, prompts, Draws(seed, ENVIRONMENT))
     _check_contexts(pools, longest)
     if scorers is not None and longest > scorers.longest_tokens:
         raise ScenarioError(
@@ -166,10 +166,10 @@ def plan_loop(
             f"{scorers.longest_tokens:,} at most; set max_tokens of the laws of lengths lower, or "
             "use a model with more context or a layout with more room"
         )
-    _check_memory(s, made, model, gpu, longest)
+    _check_memory(s, made, model, gpu, fullest)
     to_training: Move | None = None
     if colocated:
-        to_training, to_engines = reshards(s, made, topology, pools, devices, longest)
+        to_training, to_engines = reshards(s, made, topology, pools, devices, fullest)
     else:
         to_engines = synced(s, model, gpu, topology, pools, devices)
     moves = (to_training, to_engines)
@@ -193,14 +193,17 @@ def place_trainer(
     return tuple(d.index for d in chosen)
 
 
-def _longest(s: RlSettings, prompts: Prompts, draws: Draws) -> int:
-    """Longest sample of the loop's batches, its tools' answers included."""
+def _sizes(s: RlSettings, prompts: Prompts, draws: Draws) -> tuple[int, int]:
+    """(longest sample of the loop's batches, tokens of the fullest micro-batch), answers of tools
+    included. A micro-batch has at most a replica's share of a batch, and one sample more."""
     numbers = np.arange(s.steps * s.prompts_per_step)
     answers = prompts.response_lengths(numbers)
     samples = numbers[:, None] * PLACES + np.arange(answers.shape[1])
     added = s.environment.added_tokens(draws, samples, answers, prompts.base)
-    whole = prompts.prompt_lengths(numbers) + (answers + added).max(axis=1)
-    return int(whole.max())
+    whole = prompts.prompt_lengths(numbers)[:, None] + answers + added
+    t, longest = s.trainer, int(whole.max())
+    share = int(whole.reshape(s.steps, -1).sum(axis=1).max()) // (t.mini_batches * t.layout.dp)
+    return longest, max(longest, min(t.micro_batch_tokens, share + longest))
 
 
 def _check_contexts(pools: Sequence[Generating], longest: int) -> None:
@@ -213,10 +216,10 @@ def _check_contexts(pools: Sequence[Generating], longest: int) -> None:
             )
 
 
-def _check_memory(s: RlSettings, made: Trainer, model: Model, gpu: Gpu, longest: int) -> None:
+def _check_memory(s: RlSettings, made: Trainer, model: Model, gpu: Gpu, fullest: int) -> None:
     """The fullest micro-batch fits beside weights and states."""
     layout = s.trainer.layout
-    micro = MicroBatch((max(longest, s.trainer.micro_batch_tokens),))
+    micro = MicroBatch((fullest,))
     memory = training_memory(
         model, layout, s.trainer.recipe, gpu, micro, 4 * layout.pp, made.stages
     )

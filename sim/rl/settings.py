@@ -50,8 +50,8 @@ class TrainerSettings:
     """On the rollout engines' GPUs, taking turns with them, or on GPUs of its own."""
     gpu: str | None = None
     """Which of the topology's GPUs, where it has several kinds and the trainer its own."""
-    recipe: Recipe = Recipe()
-    """Its software."""
+    recipe: Recipe = Recipe(recompute="full", zero=1)
+    """Its software: when left out, whole layers recomputed and optimiser states sharded."""
     micro_batch_tokens: PositiveInt = 32_768
     """Samples are packed into micro-batches of at most so many tokens; a longer sample is one of
     its own."""

@@ -122,6 +122,11 @@ class Updates:
         self._loading = clock.event()
         clock.process(self._spread(version, keep_kv, pulled, self._loading))
 
+    def taken(self) -> Steps:
+        """Until every engine has what was published."""
+        if self._loading is not None:
+            yield self._loading
+
     def _spread(self, version: int, keep_kv: bool, pulled: bool, done: Event) -> Steps:
         plan, clock = self.plan, self.mover.clock
         yield from self.mover.send(plan, plan.rounds[plan.sending_rounds :])

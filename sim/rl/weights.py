@@ -133,7 +133,7 @@ def reshards(
     topology: Topology,
     pools: Sequence[Generating],
     devices: Devices,
-    longest: int,
+    fullest: int,
 ) -> tuple[Move, Move]:
     """(into training, into generation) of a colocated trainer: its states wake and sleep over PCIe,
     and engines gather what their layout asks for (HybridFlow, arXiv 2409.19256, section 5).
@@ -141,7 +141,7 @@ def reshards(
     ScenarioError where engines leave no room for what stays on the GPU.
     """
     layout, model, gpu = made.layout, made.model, made.gpu
-    micro = MicroBatch((max(longest, s.trainer.micro_batch_tokens),))
+    micro = MicroBatch((fullest,))
     memory = training_memory(model, layout, made.recipe, gpu, micro, 4 * layout.pp, made.stages)
     sleeping = asleep(s.trainer.sleep, memory, gpu)
     for pool in pools:

@@ -103,10 +103,14 @@ def play_split(scenario: Scenario, pool: str, split: Split) -> dict[str, Any]:
         changed = with_split(scenario, pool, split)
         with TemporaryDirectory(prefix="sim-split-") as folder:
             run = RunFolder.create(Path(folder) / "run")
-            simulate(plan(changed), run)
+            outcome = simulate(plan(changed), run)
+            if outcome.gave_up:
+                return row | {"refused": outcome.gave_up}
             rl = measure(run)["rl"]
     except ScenarioError as refused:
         return row | {"refused": str(refused)}
+    if not rl["steps"]:
+        return row | {"refused": "no step was over when the run ended; raise until_s"}
     steady = rl["steady"]
     return row | {
         "step_s": steady["step_s"],

@@ -96,7 +96,7 @@ def batches_are_whole(run: Run) -> None:
 def days_have_no_gaps(run: Run) -> None:
     steps, phases = run.table("rl_steps"), run.table("rl_phases")
     whole = steps["end_s"] - steps["start_s"]
-    assert (whole - steps[list(PARTS)].sum(axis=1)).abs().max() < 1e-9
+    assert ((whole - steps[list(PARTS)].sum(axis=1)).abs() < 1e-9).all()
     assert (steps["start_s"].iloc[1:].to_numpy() == steps["end_s"].iloc[:-1].to_numpy()).all()
     exposed = steps["exposed_generation_s"] + steps["exposed_reward_s"]
     assert (exposed <= steps["wait_s"] + 1e-9).all()

@@ -326,3 +326,26 @@ def test_stages_that_are_skipped_cost_nothing() -> None:
 
     whole, half = train_s(0), train_s(2)
     assert 0.3 * whole < half < 0.75 * whole
+
+
+@pytest.mark.parametrize("cadence", [*CADENCES, "partial_rollout", "tail_packing"], ids=str)
+@pytest.mark.parametrize("until_s", [3.0, 7.0, 7.7, 11.0])
+def test_a_loop_that_is_ended_anywhere_adds_up(cadence: object, until_s: float) -> None:
+    """In a pass, between training and weight sync, in the middle of a sync."""
+    run = play_loop(cadence, top={"until_s": until_s}, weight_sync=SLOW if slow(cadence) else {})
+    loop_laws(run)
+
+
+SLOW = {"reload_s": 2.0}
+
+
+def slow(cadence: object) -> bool:
+    """Whether its trainer has GPUs of its own, and so a sync that can be made long."""
+    return cadence != "synchronous"
+
+
+def test_turns_wait_until_relays_have_been_pulled_from() -> None:
+    pulled = {"by": "relay", "pull": True}
+    run = play_loop("synchronous", steps=6, trainer={"placement": "apart"}, weight_sync=pulled)
+    loop_laws(run)
+    assert run.table("rl_steps")["staleness_max"].max() == 0

@@ -94,7 +94,8 @@ class Asynchronous:
             refill, loop.refill = loop.refill, _nothing
             yield from loop.drained()
             loop.refill = refill
-        yield from loop.sync(keep_kv=self.update != "interrupt")
+        aside = self.staleness > 0 and self.update != "drain"
+        yield from loop.sync(keep_kv=self.update != "interrupt", aside=aside)
 
     def assumptions(self) -> list[dict[str, str]]:
         """None."""
