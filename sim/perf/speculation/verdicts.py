@@ -77,17 +77,17 @@ class Verdicts:
     ) -> NDArray[np.int8]:
         """(requests, count) tokens of the verify steps `first`, `first` + 1, … of each request;
         `lag` versions lie between the target and the draft."""
-        out = np.ones((len(keys), count), dtype=np.int8)
         if not tree.steps:
-            return out
+            return np.ones((len(keys), count), dtype=np.int8)
+        out = np.empty((len(keys), count), dtype=np.int8)
         limits = self._limits(tree, lag)
         rows = max(1, AT_ONCE // count)
         for low in range(0, len(keys), rows):
             part = slice(low, low + rows)
             bits = bits_at(keys[part], first[part], count)
             mine = limits if len(limits) == 1 else limits[kinds[part]]
-            for i in range(limits.shape[1]):
-                out[part] += bits < mine[:, i, None]
+            below = bits < mine.T[:, :, None]
+            np.add.reduce(below.view(np.int8), axis=0, initial=1, out=out[part])
         return out
 
     def _limits(self, tree: Tree, lag: int) -> Keys:
