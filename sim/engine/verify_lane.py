@@ -132,8 +132,7 @@ class VerifyLane:
             row, tick, window = self._rows.pop(sequence), self.tick, self._window
             del self._who[row]
             made = window.context(row, tick) - sequence.computed
-            window.release(row, tick)
-            if tick < window.end:
+            if window.release(row, tick):
                 self._show()
         if not self.shape.decodes:
             self.shape.context_tokens = 0

@@ -24,6 +24,7 @@ from sim.perf.speculation.verdicts import Verdicts
 
 Ints = NDArray[np.int64]
 Whole = NDArray[np.signedinteger[Any]]
+Given = NDArray[np.int8]
 Ends = list[tuple[int, int]]
 """(row, tick at which it has made its last token) of those who finish in the window."""
 ONE_BY_ONE = 4
@@ -99,7 +100,7 @@ class Window:
         self._keys = np.concatenate([self._keys, np.zeros(more, dtype=np.uint64)])
         self._rows = np.concatenate([self._rows, np.zeros((GROWS + 1, more), dtype=np.int64)], 1)
         self._got = np.concatenate([self._got, np.zeros((more, LONGEST + 1), dtype=np.int16)])
-        self._row, self._had = memoryview(self._rows), memoryview(self._got)
+        self._row, self._had = self._rows.data, self._got.data
 
     # ---- members
 
@@ -127,7 +128,10 @@ class Window:
         ]
         self._rows[:, rows] = np.array(known, dtype=np.int64).T
         self._alike = self._alike and all(e.grows for e in entries)
-        return rows, self._draw(rows, at)
+        given = None
+        if self.end - tick <= CHUNK and not any(e.verified for e in entries):
+            given = np.array([v.opening(e.number, self.tree, self.lag) for e in entries])
+        return rows, self._draw(rows, at, given)
 
     def _take_row(self) -> int:
         if self._free:
@@ -168,15 +172,17 @@ class Window:
         mine[1:] -= units[:-1]
         mine[0] -= self._units_of(c)
 
-    def release(self, row: int, tick: int) -> None:
-        """A member leaves before a tick."""
+    def release(self, row: int, tick: int) -> bool:
+        """A member leaves before a tick; whether the sums have changed, as it has not finished."""
         j = max(tick - self.begin, self._row[START, row])
         count = self.end - self.begin
-        if j < count and self._had[row, j] < self._row[LEFT, row]:
+        early: bool = j < count and self._had[row, j] < self._row[LEFT, row]
+        if early:
             mine = self._rows[:, row : row + 1].copy()
             mine[HELD] = self.room(row, tick)
             self._sum_masked(mine, self._got[row : row + 1, j : count + 1], j, -1)
         self._free.append(row)
+        return early
 
     def context(self, row: int, tick: int) -> int:
         """Tokens that a member has in the KV cache before a tick."""
@@ -218,17 +224,22 @@ class Window:
         while 2 * steps <= self.longest and 2 * steps * n <= DRAWN_AT_ONCE:
             steps *= 2
         self.begin, self.end = tick, (tick // steps + 1) * steps
-        for sums in (self.tokens, self.contexts, self.units, *self.capped):
+        self.tokens.fill(0)
+        for sums in (self.contexts, self.units, *self.capped):
             sums.fill(0)
         return self._draw(slice(0, n), 0) if n else []
 
-    def _draw(self, rows: slice | list[int], j: int) -> Ends:
-        """Draw the steps from the window's j-th on and add them to the sums."""
+    def _draw(self, rows: slice | list[int], j: int, opening: Given | None = None) -> Ends:
+        """Draw the steps from the window's j-th on, or take the first ones that have been drawn,
+        and add them to the sums."""
         count, tick = self.end - self.begin - j, self.begin + j
         mine, q = self._rows[:, rows], self.tree.tokens
-        given = self._verdicts.tokens(
-            self._keys[rows], mine[KIND], mine[FIRST] + tick, count, self.tree, self.lag
-        )
+        if opening is None:
+            given = self._verdicts.tokens(
+                self._keys[rows], mine[KIND], mine[FIRST] + tick, count, self.tree, self.lag
+            )
+        else:
+            given = opening[:, :count]
         got = np.empty((len(given), count + 1), dtype=np.int32)
         got[:, 0] = 0
         given.cumsum(axis=1, dtype=np.int32, out=got[:, 1:])
@@ -315,13 +326,13 @@ class Window:
 
     def _units(self, tokens: Whole) -> Ints:
         """(steps,) KV units of all rows of (rows, steps) tokens."""
-        total: Any = 0
+        total = np.zeros(tokens.shape[1], dtype=np.int64)
         for g in self._groups:
             kept = tokens if g.cap_tokens is None else np.minimum(tokens, g.cap_tokens)
             blocks = kept + (self._block - 1)
             blocks //= self._block
-            total = total + g.units * np.add.reduce(blocks, axis=0, dtype=np.int64)
-        return np.broadcast_to(total, tokens.shape[1:])
+            total += g.units * np.add.reduce(blocks, axis=0, dtype=np.int64)
+        return total
 
     def _units_of(self, tokens: int) -> int:
         """KV units of one row."""

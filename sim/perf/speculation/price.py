@@ -38,7 +38,7 @@ from sim.perf.step_timer import TableTimer
 from sim.perf.task import PriceTask
 from sim.perf.timers import Timer
 
-RUN_FROM = 16
+RUN_FROM = 10
 """Steps from which a run is quicker priced at once than one by one."""
 
 
@@ -59,7 +59,7 @@ class SpeculativeTimer:
     """Where expert loads change: as `TableTimer.levels`."""
     _simple: bool = field(init=False, compare=False)
     """Whether one rank's steps without prompts are `Commonest`."""
-    _known: dict[tuple[Tree, int], Commonest] = field(
+    _known: dict[tuple[int, ...], Commonest] = field(
         init=False, compare=False, default_factory=dict
     )
 
@@ -143,11 +143,12 @@ class SpeculativeTimer:
         return np.broadcast_to(out, n).tolist()  # type: ignore[no-any-return]
 
     def _commonest(self, tree: Tree, n: int) -> Commonest:
-        found = self._known.get((tree, n))
+        drafts = (tree.steps, tree.topk, tree.tokens, n)
+        found = self._known.get(drafts)
         if found is None:
             more_s = self._more_s(tree, n) / self.host_speed
             found = Commonest.of(self.target, self.draft, tree, n, more_s)
-            self._known[tree, n] = found
+            self._known[drafts] = found
         return found
 
     def _common_run(self, s: VerifyShape, n: int) -> list[float]:

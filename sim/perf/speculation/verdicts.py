@@ -38,6 +38,7 @@ class Verdicts:
     _draws: Draws = field(init=False)
     _edges: NDArray[np.float64] = field(init=False)
     _known: dict[tuple[Tree, int], Keys] = field(default_factory=dict)
+    _keys: dict[int, list[int]] = field(default_factory=dict)
     _openings: dict[tuple[int, Tree, int], NDArray[np.int8]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -46,7 +47,14 @@ class Verdicts:
 
     def key(self, request: int) -> int:
         """What `tokens` needs of a request."""
-        return self._draws.key(request)
+        block, place = divmod(request, CHUNK)
+        found = self._keys.get(block)
+        if found is None:
+            if len(self._keys) >= MOST_OPENINGS:
+                self._keys.clear()
+            found = self._draws.keys(np.arange(block * CHUNK, (block + 1) * CHUNK)).tolist()
+            self._keys[block] = found
+        return found[place]
 
     def kind(self, request: int) -> int:
         """Which part of the law a request is under."""
