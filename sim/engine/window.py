@@ -151,26 +151,33 @@ class Window:
 
     def _enter_one(self, row: int, e: Entry, tick: int) -> None:
         """`enter`, in few calls."""
-        v, j, q, c = self._verdicts, tick - self.begin, self.tree.tokens, e.context
+        v, j, c = self._verdicts, tick - self.begin, e.context
         self._keys[row] = v.key(e.number)
         self._rows[:, row] = (c, e.left, e.limit, c, j, -tick, v.kind(e.number), True)
         count = self.end - tick
-        span = slice(j, j + count)
-        given = v.opening(e.number, self.tree, self.lag)[:count]
         got = self._got[row, j : j + count + 1]
         got[0] = 0
-        given.cumsum(dtype=np.int16, out=got[1:])
-        self.tokens[span] += given
-        context = np.add(got[:-1], c + 1, dtype=np.int64)
-        self.contexts[span] += context
+        v.opening(e.number, self.tree, self.lag)[:count].cumsum(dtype=np.int16, out=got[1:])
+        self._sum_one(got, c, c, j, np.add)
+
+    def _sum_one(self, got: Whole, start: int, held: int, j: int, add: np.ufunc) -> None:
+        """Add (or subtract) the part of a row from step j on that neither ends nor is held back in
+        the window: `start` tokens were in the KV cache at first, and there is room for `held`."""
+        span = slice(j, j + len(got) - 1)
+        mine = self.tokens[span]
+        add(mine, got[1:] - got[:-1], out=mine)
+        context = np.add(got[:-1], start + 1, dtype=np.int64)
+        mine = self.contexts[span]
+        add(mine, context, out=mine)
         for sums, cap in zip(self.capped, self._caps, strict=True):
-            sums[span] += np.minimum(context, cap)
-        context += q - 1
+            mine = sums[span]
+            add(mine, np.minimum(context, cap), out=mine)
+        context += self.tree.tokens - 1
         units = self._units(context[None, :])
+        units[1:] -= units[:-1].copy()
+        units[0] -= self._units_of(held)
         mine = self.units[span]
-        mine += units
-        mine[1:] -= units[:-1]
-        mine[0] -= self._units_of(c)
+        add(mine, units, out=mine)
 
     def release(self, row: int, tick: int) -> bool:
         """A member leaves before a tick; whether the sums have changed, as it has not finished."""
@@ -178,11 +185,22 @@ class Window:
         count = self.end - self.begin
         early: bool = j < count and self._had[row, j] < self._row[LEFT, row]
         if early:
-            mine = self._rows[:, row : row + 1].copy()
-            mine[HELD] = self.room(row, tick)
-            self._sum_masked(mine, self._got[row : row + 1, j : count + 1], j, -1)
+            self._take_out(row, j, self.room(row, tick))
         self._free.append(row)
         return early
+
+    def _take_out(self, row: int, j: int, held: int) -> None:
+        """The part of a row from the window's j-th step on."""
+        known, count, q = self._row, self.end - self.begin, self.tree.tokens
+        context, last = known[CONTEXT, row], self._had[row, count]
+        alone = known[GROWS, row] and held <= context + self._had[row, j] + q
+        if alone and last < known[LEFT, row] and context + last + q <= known[LIMIT, row]:
+            got = self._got[row, j : count + 1]
+            self._sum_one(got, context, held, j, np.subtract)
+            return
+        mine = self._rows[:, row : row + 1].copy()
+        mine[HELD] = held
+        self._sum_masked(mine, self._got[row : row + 1, j : count + 1], j, -1)
 
     def context(self, row: int, tick: int) -> int:
         """Tokens that a member has in the KV cache before a tick."""
