@@ -11,6 +11,7 @@ from heapq import heappop, heappush
 
 from sim.engine.lane import NEVER, Lane
 from sim.engine.sequence import Sequence
+from sim.engine.sums import Sums
 from sim.engine.verified import Verified
 from sim.engine.window import Ends, Entry, Window
 from sim.perf.memory import KvGroup
@@ -54,8 +55,8 @@ class VerifyLane:
         tree: Tree,
         context_tokens: int,
     ) -> None:
-        window = Window(block_tokens, groups, caps, verdicts)
-        self.shape = VerifyShape(tree=tree, contexts=window.contexts, capped=window.capped)
+        sums = Sums(block_tokens, groups, caps)
+        self.shape = VerifyShape(tree=tree, contexts=sums.contexts, capped=sums.capped)
         self.first_finish = NEVER
         """Tick at which the next member finishes, or earlier; those behind the window are not
         known yet."""
@@ -68,12 +69,11 @@ class VerifyLane:
         self.grown = False
         """The units for the next pass have been taken."""
         self.verified = Verified(len(caps), tree)
-        window.tree = tree
-        self._window = window
+        self._window = Window(sums, verdicts, tree)
         self._tokens, self._contexts, self._units = (
-            memoryview(sums.data) for sums in (window.tokens, window.contexts, window.units)
+            memoryview(by_tick.data) for by_tick in (sums.tokens, sums.contexts, sums.units)
         )
-        self._capped = tuple(memoryview(sums.data) for sums in window.capped)
+        self._capped = tuple(memoryview(by_tick.data) for by_tick in sums.capped)
         self._limit = context_tokens
         self._block = block_tokens
         self._all_units = sum(g.units for g in groups)

@@ -13,33 +13,23 @@ step's. `before` are the tokens that a row has got before each step of the windo
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.perf.memory import KvGroup
+from sim.engine.sums import CONTEXT, FIRST, GROWS, HELD, KIND, LEFT, LIMIT, LONGEST, START, Sums
 from sim.perf.speculation.acceptance import CHUNK, Tree
 from sim.perf.speculation.verdicts import Verdicts
 
 Ints = NDArray[np.int64]
-Whole = NDArray[np.signedinteger[Any]]
 Given = NDArray[np.int8]
 Ends = list[tuple[int, int]]
 """(row, tick at which it has made its last token) of those who finish in the window."""
 ONE_BY_ONE = 4
 """Members that join together up to which a row of their own each is quicker than a matrix."""
-LONGEST = 256
-"""Steps of the longest window: twice that many draws of a hundred members in a core's cache. Sums
-of what a row gets in it, at most 65 a step, fit 16 bits."""
 DRAWN_AT_ONCE = 1 << 12
 """Draws up to which a window is bound by the number of calls, so that a longer one is cheaper."""
-
-CONTEXT, LEFT, LIMIT, HELD, START, FIRST, KIND, GROWS = range(8)
-"""What is known of a row, besides its key: tokens in the KV cache when the window began, or when it
-joined; tokens to come then; the longest that it may get, as far as the engine can know; tokens that
-there was room for then; first step of the window in which it takes part; number of its verify step
-at tick 0; part of the law that it is under; whether room is taken step by step, not reserved."""
 
 
 class Entry(NamedTuple):
@@ -61,26 +51,16 @@ class Entry(NamedTuple):
 class Window:
     """Rows of members, and sums by tick from `begin` on (exclusive of `end`)."""
 
-    def __init__(
-        self, block_tokens: int, groups: tuple[KvGroup, ...], caps: tuple[int, ...], v: Verdicts
-    ) -> None:
-        self._block = block_tokens
-        self._groups = groups
-        self._caps = caps
-        self._verdicts = v
+    def __init__(self, sums: Sums, verdicts: Verdicts, tree: Tree) -> None:
+        self._verdicts = verdicts
         self.begin = 0
         self.end = CHUNK
         self.longest = LONGEST
         """Steps that a window may have."""
-        self.tree = Tree.chain(0)
+        self.tree = tree
         self.lag = 0
-        self.tokens = np.zeros(LONGEST, dtype=np.int32)
-        """By tick: tokens that members get."""
-        self.contexts, self.units = (np.zeros(LONGEST, dtype=np.int64) for _ in range(2))
-        """Keys that they attend to (the new one included), and KV units that they need more than
-        for the step before."""
-        self.capped = tuple(np.zeros(LONGEST, dtype=np.int64) for _ in caps)
-        """Keys limited to each cap."""
+        self.sums = sums
+        sums.clear(tree.tokens)
         self._keys = np.zeros(0, dtype=np.uint64)
         self._rows = np.zeros((GROWS + 1, 0), dtype=np.int64)
         """What is known of every row."""
@@ -158,26 +138,7 @@ class Window:
         got = self._got[row, j : j + count + 1]
         got[0] = 0
         v.opening(e.number, self.tree, self.lag)[:count].cumsum(dtype=np.int16, out=got[1:])
-        self._sum_one(got, c, c, j, np.add)
-
-    def _sum_one(self, got: Whole, start: int, held: int, j: int, add: np.ufunc) -> None:
-        """Add (or subtract) the part of a row from step j on that neither ends nor is held back in
-        the window: `start` tokens were in the KV cache at first, and there is room for `held`."""
-        span = slice(j, j + len(got) - 1)
-        mine = self.tokens[span]
-        add(mine, got[1:] - got[:-1], out=mine)
-        context = np.add(got[:-1], start + 1, dtype=np.int64)
-        mine = self.contexts[span]
-        add(mine, context, out=mine)
-        for sums, cap in zip(self.capped, self._caps, strict=True):
-            mine = sums[span]
-            add(mine, np.minimum(context, cap), out=mine)
-        context += self.tree.tokens - 1
-        units = self._units(context[None, :])
-        units[1:] -= units[:-1].copy()
-        units[0] -= self._units_of(held)
-        mine = self.units[span]
-        add(mine, units, out=mine)
+        self.sums.one(got, c, c, j, np.add)
 
     def release(self, row: int, tick: int) -> bool:
         """A member leaves before a tick; whether the sums have changed, as it has not finished."""
@@ -196,11 +157,11 @@ class Window:
         alone = known[GROWS, row] and held <= context + self._had[row, j] + q
         if alone and last < known[LEFT, row] and context + last + q <= known[LIMIT, row]:
             got = self._got[row, j : count + 1]
-            self._sum_one(got, context, held, j, np.subtract)
+            self.sums.one(got, context, held, j, np.subtract)
             return
         mine = self._rows[:, row : row + 1].copy()
         mine[HELD] = held
-        self._sum_masked(mine, self._got[row : row + 1, j : count + 1], j, -1)
+        self.sums.any_rows(mine, self._got[row : row + 1, j : count + 1], j, -1)
 
     def context(self, row: int, tick: int) -> int:
         """Tokens that a member has in the KV cache before a tick."""
@@ -242,9 +203,7 @@ class Window:
         while 2 * steps <= self.longest and 2 * steps * n <= DRAWN_AT_ONCE:
             steps *= 2
         self.begin, self.end = tick, (tick // steps + 1) * steps
-        self.tokens.fill(0)
-        for sums in (self.contexts, self.units, *self.capped):
-            sums.fill(0)
+        self.sums.clear(tree.tokens)
         return self._draw(slice(0, n), 0) if n else []
 
     def _draw(self, rows: slice | list[int], j: int, opening: Given | None = None) -> Ends:
@@ -271,91 +230,15 @@ class Window:
         if not self._alike:
             apart |= (mine[HELD] > mine[CONTEXT] + q) | (mine[GROWS] == 0)
         if apart.any():
-            self._sum_masked(mine[:, apart], got[apart], j, 1)
+            self.sums.any_rows(mine[:, apart], got[apart], j, 1)
             others = ~apart
             if others.any():
-                self._sum(mine[:, others], got[others], j, some_end)
+                self.sums.rows(mine[:, others], got[others], j, some_end)
         else:
-            self._sum(mine, got, j, some_end)
+            self.sums.rows(mine, got, j, some_end)
         if not some_end:
             return []
         done = np.flatnonzero(ending)
         steps = np.count_nonzero(got[done, :-1] < left[done, None], axis=1)
         numbers = done.tolist() if isinstance(rows, slice) else [rows[i] for i in done.tolist()]
         return list(zip(numbers, (steps + tick).tolist(), strict=True))
-
-    def _sum(self, mine: Ints, got: Whole, j: int, some_end: bool) -> None:
-        """Add the part of rows that no limit holds back to the sums from step j on."""
-        context, q, n, count = mine[CONTEXT], self.tree.tokens, len(got), got.shape[1] - 1
-        span, whole = slice(j, j + count), np.add.reduce(got, axis=0, dtype=np.int64)
-        self.tokens[span] += whole[1:] - whole[:-1]
-        self.contexts[span] += whole[:-1] + (int(np.add.reduce(context)) + n)
-        room = np.empty(got.shape, dtype=np.int32)
-        kept = room[:, 1:]
-        room[:, 0] = mine[HELD]
-        np.add(got[:, :-1], context.astype(np.int32)[:, None] + 1, out=kept)
-        for sums, cap in zip(self.capped, self._caps, strict=True):
-            sums[span] += np.add.reduce(np.minimum(kept, cap), axis=0, dtype=np.int64)
-        kept += q - 1
-        units = self._units(room)
-        self.units[span] += units[1:] - units[:-1]
-        if some_end:
-            self._cut(mine, got, j)
-
-    def _cut(self, mine: Ints, got: Whole, j: int) -> None:
-        """Take out what `_sum` has added behind the ends of rows that finish."""
-        count, q = got.shape[1] - 1, self.tree.tokens
-        left = mine[LEFT]
-        early = np.flatnonzero(got[:, -2] >= left)
-        if not len(early):
-            return
-        steps = np.count_nonzero(got[early, :-1] < left[early, None], axis=1)
-        last = got[early, steps - 1]
-        part = mine[: LEFT + 1, early].tolist()
-        for context, to_come, step, had in zip(*part, steps.tolist(), last.tolist(), strict=True):
-            whole, behind = context + to_come, slice(j + step, j + count)
-            self.contexts[behind] -= whole + 1
-            for sums, cap in zip(self.capped, self._caps, strict=True):
-                sums[behind] -= min(whole + 1, cap)
-            more = self._units_of(whole + q) - self._units_of(context + had + q)
-            self.units[j + step] -= more
-
-    def _sum_masked(self, mine: Ints, got: Whole, j: int, sign: int) -> None:
-        """Add (or take out) the part of any rows, as far as they take part."""
-        before, held = got[:, :-1].astype(np.int64), mine[HELD]
-        takes_part = before < mine[LEFT][:, None]
-        context = before + (mine[CONTEXT][:, None] + 1)
-        span = slice(j, j + before.shape[1])
-        whole = got.sum(axis=0, dtype=np.int64)
-        self.tokens[span] += sign * (whole[1:] - whole[:-1])
-        self.contexts[span] += sign * (context * takes_part).sum(axis=0)
-        for sums, cap in zip(self.capped, self._caps, strict=True):
-            sums[span] += sign * (np.minimum(context, cap) * takes_part).sum(axis=0)
-        grows = mine[GROWS] != 0
-        if not grows.any():
-            return
-        reach = np.minimum(context + (self.tree.tokens - 1), mine[LIMIT][:, None])
-        np.maximum(reach, context, out=reach)
-        reach *= takes_part
-        reach[:, 0] = np.maximum(reach[:, 0], held)
-        np.maximum.accumulate(reach, axis=1, out=reach)
-        units = self._units(np.concatenate([held[:, None], reach], axis=1)[grows])
-        self.units[span] += sign * (units[1:] - units[:-1])
-
-    def _units(self, tokens: Whole) -> Ints:
-        """(steps,) KV units of all rows of (rows, steps) tokens."""
-        total = np.zeros(tokens.shape[1], dtype=np.int64)
-        for g in self._groups:
-            kept = tokens if g.cap_tokens is None else np.minimum(tokens, g.cap_tokens)
-            blocks = kept + (self._block - 1)
-            blocks //= self._block
-            total += g.units * np.add.reduce(blocks, axis=0, dtype=np.int64)
-        return total
-
-    def _units_of(self, tokens: int) -> int:
-        """KV units of one row."""
-        units = 0
-        for g in self._groups:
-            kept = tokens if g.cap_tokens is None else min(tokens, g.cap_tokens)
-            units += g.units * -(-kept // self._block)
-        return units
