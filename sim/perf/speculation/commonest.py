@@ -1,4 +1,4 @@
-"""The commonest verify step priced quickly: one rank, one stage, no prompts, nothing that overlaps.
+"""The commonest verify steps priced quickly: one rank, one stage, nothing that overlaps.
 
 All but attention depends on the number of sequences alone, and is worked out once for each. The
 operations and their order are those of `Passes` and `DraftPasses`, so that the bits are equal.
@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.perf.price_list import HostTables, StageTables
+from sim.perf.shape import StepShape
 from sim.perf.speculation.acceptance import Tree
 from sim.perf.speculation.drafting import DraftPasses
 from sim.perf.speculation.passes import Passes
@@ -33,8 +35,14 @@ class PassOf:
     terms: tuple[Term, ...]
     branches: int
     """Copies of every context."""
+    stage: StageTables
+    tokens: int
+    rows: int
+    """Of the sequences, tokens and those that go through the head."""
     times: int = 1
     """How often it comes."""
+    prompts: bool = True
+    """Whether prompts are in it."""
 
     @staticmethod
     def of(
@@ -58,7 +66,42 @@ class PassOf:
             float(stage.experts[tokens]) + stage.lists[3][tokens],
             tuple(terms),
             branches,
+            stage,
+            tokens,
+            m * rows,
         )
+
+    def attention_s(self, whole: int, capped: list[int]) -> float:
+        """Of the sequences, with these sums of contexts."""
+        total, branches = 0.0, self.branches
+        for index, limit, floor, near, near_key, far, far_key, q, sub, ratio, pair in self.terms:
+            c = capped[index - 1] if index else whole
+            if limit and c > limit:
+                c = limit
+            c *= branches
+            reading, ramped = near + c * near_key, far + c * far_key
+            if ramped < reading:
+                reading = ramped
+            if reading < floor:
+                reading = floor
+            if q > 1:
+                scoring = ratio * (q * c - sub) * pair
+                if scoring > reading:
+                    reading = scoring
+            total += reading
+        return total
+
+    def with_prompts_s(self, attention_s: float, s: StepShape) -> float:
+        """The whole pass, with the chunks of a shape whose caps are those of this model."""
+        stage, p = self.stage, s.prefill_tokens
+        tokens = self.tokens + p
+        rows = self.rows and self.rows + s.sampled - s.decodes
+        prefill = 0.0
+        for price in stage.attention:
+            prefill += price.prefill_s(p, s)
+        fixed = stage.lists[0][tokens] + stage.lists[1][rows]
+        rest = float(stage.experts[tokens]) + stage.lists[3][tokens]
+        return fixed + (attention_s + prefill) + rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +163,8 @@ class Commonest:
     """What the host adds, but for the plain step's."""
     exposed_s: float
     loop_s: float
+    """Of a step without prompts."""
+    host: HostTables
     stack: Stack
 
     @staticmethod
@@ -127,7 +172,7 @@ class Commonest:
         target: Passes, draft: DraftPasses | None, tree: Tree, n: int, more_s: float
     ) -> Commonest:
         """Of a target and its draft."""
-        caps, host = target.timer.caps, target.timer.host.lists
+        caps, host = target.timer.caps, target.timer.host
         made = [PassOf.of(target, n, tree.tokens, tree.tokens, 1, caps)]
         if draft is not None:
             seen = tree.tokens if draft.sees_verified else 1
@@ -136,39 +181,42 @@ class Commonest:
                 made.append(PassOf.of(draft.once, n, tree.tokens, 0, 1, caps))
             if tree.steps > 1:
                 again = PassOf.of(draft.model, n, 1, 1, tree.topk, caps)
-                made.append(replace(again, times=tree.steps - 1))
-        passes, exposed, loop = tuple(made), host[0][n], host[1][n]
+                made.append(replace(again, times=tree.steps - 1, prompts=False))
+        passes, exposed, loop = tuple(made), host.lists[0][n], host.lists[1][n]
         ahead = n * (tree.tokens - 1)
-        return Commonest(ahead, passes, more_s, exposed, loop, Stack.of(passes))
+        return Commonest(ahead, passes, more_s, exposed, loop, host, Stack.of(passes))
 
-    def seconds(self, context: int, capped: list[int]) -> float:
+    def seconds(self, s: StepShape) -> float:
         """Of one step."""
-        whole = context + self.ahead
+        whole, capped, prompts = s.context_tokens + self.ahead, s.capped_tokens, s.prefill_tokens
         target: float | None = None
         drafting = 0.0
         for one in self.passes:
-            total, branches = 0.0, one.branches
-            for index, limit, floor, near, near_key, far, far_key, q, sub, ratio, pair in one.terms:
-                c = capped[index - 1] if index else whole
-                if limit and c > limit:
-                    c = limit
-                c *= branches
-                reading, ramped = near + c * near_key, far + c * far_key
-                if ramped < reading:
-                    reading = ramped
-                if reading < floor:
-                    reading = floor
-                if q > 1:
-                    scoring = ratio * (q * c - sub) * pair
-                    if scoring > reading:
-                        reading = scoring
-                total += reading
-            if target is None:
-                target = one.fixed + total + one.rest
+            attention = one.attention_s(whole, capped)
+            if prompts and one.prompts:
+                seconds = one.with_prompts_s(attention, s)
             else:
-                drafting += one.times * (one.fixed + total + one.rest)
-        seconds = (target or 0.0) + drafting + self.more_s + self.exposed_s
-        return seconds if seconds > self.loop_s else self.loop_s
+                seconds = one.fixed + attention + one.rest
+            if target is None:
+                target = seconds
+            else:
+                drafting += one.times * seconds
+        gpu_s = (target or 0.0) + drafting + self.more_s
+        return self.host.step_s(gpu_s, s.decodes + s.prefills)
+
+    def steps(self, contexts: list[int], capped: list[list[int]]) -> list[float]:
+        """Of a few successive steps without prompts."""
+        out, loop_s = [], self.loop_s
+        for j, context in enumerate(contexts):
+            whole, mine = context + self.ahead, [column[j] for column in capped]
+            first, *drafts = self.passes
+            drafting = 0.0
+            for one in drafts:
+                drafting += one.times * (one.fixed + one.attention_s(whole, mine) + one.rest)
+            target = first.fixed + first.attention_s(whole, mine) + first.rest
+            seconds = target + drafting + self.more_s + self.exposed_s
+            out.append(seconds if seconds > loop_s else loop_s)
+        return out
 
     def run(self, context: NDArray[np.int64], capped: tuple[NDArray[np.int64], ...]) -> list[float]:
         """Of successive steps."""
