@@ -92,7 +92,8 @@ class Window:
             for row, e in zip(rows, entries, strict=True):
                 self._enter_one(row, e, tick)
             return rows, []
-        self._keys[rows] = np.array([v.key(e.number) for e in entries], dtype=np.uint64)
+        places = np.array(rows)
+        self._keys[places] = np.array([v.key(e.number) for e in entries], dtype=np.uint64)
         known = [
             (
                 e.context,
@@ -106,12 +107,12 @@ class Window:
             )
             for e in entries
         ]
-        self._rows[:, rows] = np.array(known, dtype=np.int64).T
+        self._rows[:, places] = np.array(known, dtype=np.int64).T
         self._alike = self._alike and all(e.grows for e in entries)
         given = None
         if self.end - tick <= CHUNK and not any(e.verified for e in entries):
             given = np.array([v.opening(e.number, self.tree, self.lag) for e in entries])
-        return rows, self._draw(rows, at, given)
+        return rows, self._draw(places, at, given)
 
     def _take_row(self) -> int:
         if self._free:
@@ -187,7 +188,8 @@ class Window:
         in the order of `rows`; who of them finishes when."""
         n, j, q = len(rows), tick - self.begin, self.tree.tokens
         if n:
-            mine, had = self._rows[:, rows], self._got[rows, max(j - 1, 0) : j + 1]
+            at = np.array(rows)
+            mine, had = self._rows[:, at], self._got[at, max(j - 1, 0) : j + 1]
             before, got = mine[CONTEXT] + had[:, 0], had[:, -1]
             reach = np.maximum(before + 1, np.minimum(before + q, mine[LIMIT]))
             np.maximum(mine[HELD], reach, out=mine[HELD], where=mine[START] < j)
@@ -195,7 +197,7 @@ class Window:
             mine[LEFT] -= got
             mine[START] = 0
             self._rows[:, :n] = mine
-            self._keys[:n] = self._keys[rows]
+            self._keys[:n] = self._keys[at]
         self._free, self._used = [], n
         self._alike = self._alike and tree.tokens >= q
         self.tree, self.lag = tree, lag
@@ -206,7 +208,7 @@ class Window:
         self.sums.clear(tree.tokens)
         return self._draw(slice(0, n), 0) if n else []
 
-    def _draw(self, rows: slice | list[int], j: int, opening: Given | None = None) -> Ends:
+    def _draw(self, rows: slice | Ints, j: int, opening: Given | None = None) -> Ends:
         """Draw the steps from the window's j-th on, or take the first ones that have been drawn,
         and add them to the sums."""
         count, tick = self.end - self.begin - j, self.begin + j
@@ -240,5 +242,5 @@ class Window:
             return []
         done = np.flatnonzero(ending)
         steps = np.count_nonzero(got[done, :-1] < left[done, None], axis=1)
-        numbers = done.tolist() if isinstance(rows, slice) else [rows[i] for i in done.tolist()]
-        return list(zip(numbers, (steps + tick).tolist(), strict=True))
+        numbers = done if isinstance(rows, slice) else rows[done]
+        return list(zip(numbers.tolist(), (steps + tick).tolist(), strict=True))
