@@ -29,14 +29,6 @@ def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
         return z ^ (z >> np.uint64(31))
 
 
-def _mix_number(z: int) -> int:
-    """`_mix` of one number."""
-    z = (z + int(_GOLDEN)) & _ALL
-    z = ((z ^ (z >> 30)) * int(_M1)) & _ALL
-    z = ((z ^ (z >> 27)) * int(_M2)) & _ALL
-    return z ^ (z >> 31)
-
-
 @lru_cache(maxsize=256)
 def _root(seed: int, stream: str) -> int:
     digest = hashlib.blake2b(f"{seed}/{stream}".encode(), digest_size=8).digest()
@@ -81,9 +73,9 @@ class Draws:
         i = np.asarray(index, dtype=np.int64).astype(np.uint64)
         return _mix(_mix(_mix(self._key()[()] ^ _mix(e)) ^ i))
 
-    def key(self, entity: int) -> int:
+    def keys(self, entities: NDArray[np.int64]) -> NDArray[np.uint64]:
         """What of `bits` depends on the entity alone, for `bits_at`."""
-        return _mix_number(_root(self.seed, self.stream) ^ _mix_number(entity & _ALL))
+        return _mix(self._key()[()] ^ _mix(entities.astype(np.uint64)))
 
     def uniform(self, entity: ArrayLike, index: ArrayLike = 0) -> NDArray[np.float64]:
         """Numbers in the open interval (0, 1), 53 bits."""

@@ -25,6 +25,8 @@ class Drafting:
         self._budget = budget
         """Most tokens of a rank in a pass."""
         self._lanes = lanes
+        for lane in lanes:
+            lane.adapt()
         self._drafts = len(trees) - 1
         self._sequences = 0
         self._asked = 0

@@ -40,10 +40,19 @@ class Verified:
         """The drafts of a step."""
         return self.trees[bisect_right(self.first_steps, step) - 1]
 
-    def took(self, members: int, tokens: Many[int], capped: Many[Many[int]]) -> None:
-        """Steps of so many members have ended that gave so many tokens each, with so many capped
-        keys."""
-        self.members.extend([members] * len(tokens))
-        self.tokens.extend(tokens)
+    def took(self, members: int, tokens: memoryview, capped: Many[memoryview]) -> None:
+        """Steps of so many members have ended that gave so many tokens each (32 bits), with so many
+        capped keys (64 bits)."""
+        steps = len(tokens)
+        if steps == 1:
+            self.members.append(members)
+        else:
+            self.members.extend(array("i", (members,)) * steps)
+        self.tokens.frombytes(tokens.cast("B"))
         for column, mine in zip(self.capped, capped, strict=True):
-            column.extend(mine)
+            column.frombytes(mine.cast("B"))
+
+    def took_nothing(self, steps: int) -> None:
+        """Steps without members have ended."""
+        for column in (self.members, self.tokens, *self.capped):
+            column.frombytes(bytes(column.itemsize * steps))

@@ -7,18 +7,15 @@ changing drafts cost numpy calls of their own, once for all who join together.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from heapq import heappop, heappush
-
-import numpy as np
-from numpy.typing import NDArray
 
 from sim.engine.lane import NEVER, Lane
 from sim.engine.sequence import Sequence
+from sim.engine.sums import Sums
 from sim.engine.verified import Verified
-from sim.engine.window import Entry, Window
+from sim.engine.window import Ends, Entry, Window
 from sim.perf.memory import KvGroup
-from sim.perf.speculation.acceptance import Tree
+from sim.perf.speculation.acceptance import CHUNK, Tree
 from sim.perf.speculation.members import VerifyShape
 from sim.perf.speculation.verdicts import Verdicts
 
@@ -58,8 +55,8 @@ class VerifyLane:
         tree: Tree,
         context_tokens: int,
     ) -> None:
-        window = Window(block_tokens, groups, caps, verdicts)
-        self.shape = VerifyShape(tree=tree, contexts=window.contexts, capped=window.capped)
+        sums = Sums(block_tokens, groups, caps)
+        self.shape = VerifyShape(tree=tree, contexts=sums.contexts, capped=sums.capped)
         self.first_finish = NEVER
         """Tick at which the next member finishes, or earlier; those behind the window are not
         known yet."""
@@ -72,12 +69,11 @@ class VerifyLane:
         self.grown = False
         """The units for the next pass have been taken."""
         self.verified = Verified(len(caps), tree)
-        window.tree = tree
-        self._window = window
+        self._window = Window(sums, verdicts, tree)
         self._tokens, self._contexts, self._units = (
-            memoryview(sums.data) for sums in (window.tokens, window.contexts, window.units)
+            memoryview(by_tick.data) for by_tick in (sums.tokens, sums.contexts, sums.units)
         )
-        self._capped = tuple(memoryview(sums.data) for sums in window.capped)
+        self._capped = tuple(memoryview(by_tick.data) for by_tick in sums.capped)
         self._limit = context_tokens
         self._block = block_tokens
         self._all_units = sum(g.units for g in groups)
@@ -106,6 +102,10 @@ class VerifyLane:
         """Tokens that the members bring to a pass."""
         return self.shape.decodes * self.shape.tree.tokens
 
+    def adapt(self) -> None:
+        """Drafts are chosen anew at multiples of 64 passes, where leaps must end."""
+        self._window.longest = CHUNK
+
     # ---- who takes part
 
     def join(self, sequence: Sequence, remaining: int) -> None:
@@ -132,8 +132,7 @@ class VerifyLane:
             row, tick, window = self._rows.pop(sequence), self.tick, self._window
             del self._who[row]
             made = window.context(row, tick) - sequence.computed
-            window.release(row, tick)
-            if tick < window.end:
+            if window.release(row, tick):
                 self._show()
         if not self.shape.decodes:
             self.shape.context_tokens = 0
@@ -160,19 +159,25 @@ class VerifyLane:
         """Bring the window up to the next pass: open it anew where it has ended or something else
         is drafted, and draw for those who joined."""
         window, tick, shape = self._window, self.tick, self.shape
-        if tick >= window.end or shape.tree != window.tree or self._lag != window.lag:
-            rows = list(self._rows.values())
-            ends = window.reopen(rows, tick, shape.tree, self._lag)
+        drafts = shape.tree is window.tree or shape.tree == window.tree
+        if tick >= window.end or not drafts or self._lag != window.lag:
+            for _, _, sequence in self._finishers:
+                if sequence.lane is self:
+                    sequence.finish_tick = NEVER
+            self._finishers.clear()
+            ends = window.reopen(list(self._rows.values()), tick, shape.tree, self._lag)
             self._who = dict(enumerate(self._rows))
-            self._rows = {sequence: row for row, sequence in self._who.items()}
-            self._expect(range(len(rows)), ends)
+            self._rows = dict(zip(self._rows, self._who, strict=True))
+            self._expect(ends)
+        elif not self._joining:
+            return
         if self._joining:
             entries = [self._entry(s, left) for s, left in self._joining.items()]
             rows, ends = window.enter(entries, tick)
             for sequence, row in zip(self._joining, rows, strict=True):
                 self._rows[sequence], self._who[row] = row, sequence
             self._joining.clear()
-            self._expect(rows, ends)
+            self._expect(ends)
         self._show()
 
     def _entry(self, s: Sequence, left: int) -> Entry:
@@ -181,13 +186,12 @@ class VerifyLane:
         limit = min(limit, self._limit)
         return Entry(s.number, s.verified, s.computed, left, limit, not s.reserved)
 
-    def _expect(self, rows: Iterable[int], ends: NDArray[np.int64]) -> None:
+    def _expect(self, ends: Ends) -> None:
         """Note who finishes in the window."""
-        for row, tick in zip(rows, ends.tolist(), strict=True):
+        for row, tick in ends:
             sequence = self._who[row]
-            sequence.finish_tick = tick if tick >= 0 else NEVER
-            if tick >= 0:
-                heappush(self._finishers, (tick, sequence.number, sequence))
+            sequence.finish_tick = tick
+            heappush(self._finishers, (tick, sequence.number, sequence))
         self.first_finish = self._finishers[0][0] if self._finishers else NEVER
 
     def _show(self) -> None:
@@ -211,7 +215,7 @@ class VerifyLane:
             given, capped = self._tokens[span], [sums[span] for sums in self._capped]
             self.verified.took(self.shape.decodes, given, capped)
         else:
-            self.verified.took(0, [0] * passes, [[0] * passes] * len(self._capped))
+            self.verified.took_nothing(passes)
         self.tick += passes
         if self.tick < window.end:
             self._show()

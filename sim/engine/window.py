@@ -1,9 +1,10 @@
 """The next verify steps of the decoding sequences of one (rank, slot), drawn ahead.
 
-A window reaches from a tick to the next multiple of 64. What each member gets in it is drawn when
-the window is opened (all members at once) or when the member joins (all that join together); its
-sums over members are kept by tick, so that a step reads one entry of each, whatever the batch.
-Members hold a row of the arrays below; who leaves early takes its part out again.
+A window reaches from a tick to the next multiple of 64, or of up to 256 where members are few. What
+each member gets in it is drawn when the window is opened (all members at once) or when the member
+joins (all that join together); its sums over members are kept by tick, so that a step reads one
+entry of each, whatever the batch. Members hold a row of the arrays below; who leaves early takes
+its part out again.
 
 Before its verify step of q tokens, a sequence with c tokens in the KV cache needs room for c + q,
 as far as its declared length and the engine's context reach; what rejected drafts leave is the next
@@ -12,29 +13,26 @@ step's. `before` are the tokens that a row has got before each step of the windo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.perf.memory import KvGroup
+from sim.engine.sums import CONTEXT, FIRST, GROWS, HELD, KIND, LEFT, LIMIT, LONGEST, START, Sums
 from sim.perf.speculation.acceptance import CHUNK, Tree
 from sim.perf.speculation.verdicts import Verdicts
 
 Ints = NDArray[np.int64]
-Whole = NDArray[np.signedinteger[Any]]
+Given = NDArray[np.int8]
+Ends = list[tuple[int, int]]
+"""(row, tick at which it has made its last token) of those who finish in the window."""
 ONE_BY_ONE = 4
 """Members that join together up to which a row of their own each is quicker than a matrix."""
+DRAWN_AT_ONCE = 1 << 12
+"""Draws up to which a window is bound by the number of calls, so that a longer one is cheaper."""
 
 
-_BY_ROW = (
-    "_keys", "_kinds", "_first", "_context", "_left", "_limit", "_held", "_start", "_grows", "_got",
-)  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A sequence on its way into a window."""
 
     number: int
@@ -53,226 +51,196 @@ class Entry:
 class Window:
     """Rows of members, and sums by tick from `begin` on (exclusive of `end`)."""
 
-    def __init__(
-        self, block_tokens: int, groups: tuple[KvGroup, ...], caps: tuple[int, ...], v: Verdicts
-    ) -> None:
-        self._block = block_tokens
-        self._groups = groups
-        self._caps = caps
-        self._verdicts = v
+    def __init__(self, sums: Sums, verdicts: Verdicts, tree: Tree) -> None:
+        self._verdicts = verdicts
         self.begin = 0
         self.end = CHUNK
-        self.tree = Tree.chain(0)
+        self.longest = LONGEST
+        """Steps that a window may have."""
+        self.tree = tree
         self.lag = 0
-        self.tokens, self.contexts, self.units = (np.zeros(CHUNK, dtype=np.int64) for _ in range(3))
-        """By tick: tokens that members get, keys that they attend to (the new one included), and
-        KV units that they need more than for the step before."""
-        self.capped = tuple(np.zeros(CHUNK, dtype=np.int64) for _ in caps)
-        """Keys limited to each cap."""
+        self.sums = sums
+        sums.clear(tree.tokens)
         self._keys = np.zeros(0, dtype=np.uint64)
-        self._kinds = np.zeros(0, dtype=np.int64)
-        self._first = np.zeros(0, dtype=np.int64)
-        """Number of a row's verify step at tick 0."""
-        self._context = np.zeros(0, dtype=np.int64)
-        """Tokens in the KV cache when the window began, or when it joined."""
-        self._left = np.zeros(0, dtype=np.int64)
-        """Tokens to come then."""
-        self._limit = np.zeros(0, dtype=np.int64)
-        self._held = np.zeros(0, dtype=np.int64)
-        """Tokens that there was room for then."""
-        self._start = np.zeros(0, dtype=np.int64)
-        """First step of the window in which it takes part."""
-        self._grows = np.zeros(0, dtype=np.bool_)
-        self._got = np.zeros((0, CHUNK + 1), dtype=np.int16)
+        self._rows = np.zeros((GROWS + 1, 0), dtype=np.int64)
+        """What is known of every row."""
+        self._got = np.zeros((0, LONGEST + 1), dtype=np.int16)
         """Tokens got before each step of the window, and after the last."""
         self._free: list[int] = []
+        """Rows that were used in this window, and are no more."""
+        self._used = 0
+        """Rows from here on were not."""
+        self._alike = True
+        """Nobody ever came whose room was reserved, and drafts never became fewer."""
         self._make_room(16)
 
     def _make_room(self, rows: int) -> None:
         """For so many members in all."""
-        old = len(self._context)
-        for name in _BY_ROW:
-            before = getattr(self, name)
-            made = np.zeros((rows, *before.shape[1:]), dtype=before.dtype)
-            made[:old] = before
-            setattr(self, name, made)
-        self._free.extend(range(rows - 1, old - 1, -1))
+        more = rows - len(self._keys)
+        self._keys = np.concatenate([self._keys, np.zeros(more, dtype=np.uint64)])
+        self._rows = np.concatenate([self._rows, np.zeros((GROWS + 1, more), dtype=np.int64)], 1)
+        self._got = np.concatenate([self._got, np.zeros((more, LONGEST + 1), dtype=np.int16)])
+        self._row, self._had = self._rows.data, self._got.data
 
     # ---- members
 
-    def enter(self, entries: list[Entry], tick: int) -> tuple[list[int], Ints]:
-        """Take members in at a tick: (their rows, the ticks at which they finish, or −1)."""
-        while len(self._free) < len(entries):
-            self._make_room(2 * len(self._context))
-        rows = [self._free.pop() for _ in entries]
+    def enter(self, entries: list[Entry], tick: int) -> tuple[list[int], Ends]:
+        """Take members in at a tick: (their rows, who of them finishes when)."""
+        rows = [self._take_row() for _ in entries]
+        v, at = self._verdicts, tick - self.begin
         if len(entries) <= ONE_BY_ONE and all(self._fits(e, tick) for e in entries):
             for row, e in zip(rows, entries, strict=True):
                 self._enter_one(row, e, tick)
-            return rows, np.full(len(rows), -1)
-        v = self._verdicts
-        for row, e in zip(rows, entries, strict=True):
-            self._keys[row], self._kinds[row] = v.key(e.number), v.kind(e.number)
-            self._first[row] = e.verified - tick
-            self._context[row] = self._held[row] = e.context
-            self._left[row], self._limit[row] = e.left, e.limit
-            self._grows[row] = e.grows
-        return rows, self._draw(np.array(rows, dtype=np.int64), tick - self.begin)
+            return rows, []
+        places = np.array(rows)
+        self._keys[places] = np.array([v.key(e.number) for e in entries], dtype=np.uint64)
+        known = [
+            (
+                e.context,
+                e.left,
+                e.limit,
+                e.context,
+                at,
+                e.verified - tick,
+                v.kind(e.number),
+                e.grows,
+            )
+            for e in entries
+        ]
+        self._rows[:, places] = np.array(known, dtype=np.int64).T
+        self._alike = self._alike and all(e.grows for e in entries)
+        given = None
+        if self.end - tick <= CHUNK and not any(e.verified for e in entries):
+            given = np.array([v.opening(e.number, self.tree, self.lag) for e in entries])
+        return rows, self._draw(places, at, given)
+
+    def _take_row(self) -> int:
+        if self._free:
+            return self._free.pop()
+        if self._used == len(self._keys):
+            self._make_room(2 * self._used)
+        self._used += 1
+        return self._used - 1
 
     def _fits(self, e: Entry, tick: int) -> bool:
-        """Whether nothing ends or fills up in the window, whatever is drawn."""
-        most = self.tree.tokens * (self.end - tick)
-        return e.grows and not e.verified and most < e.left and e.context + most < e.limit
+        """Whether nothing ends or fills up in the window, whatever is drawn, and the first steps of
+        a request are enough."""
+        count = self.end - tick
+        most = self.tree.tokens * count
+        first = e.grows and not e.verified and count <= CHUNK
+        return first and most < e.left and e.context + most < e.limit
 
     def _enter_one(self, row: int, e: Entry, tick: int) -> None:
         """`enter`, in few calls."""
-        v, j, q, c = self._verdicts, tick - self.begin, self.tree.tokens, e.context
-        self._keys[row], self._kinds[row] = v.key(e.number), v.kind(e.number)
-        self._first[row], self._start[row], self._grows[row] = -tick, j, True
-        self._context[row] = self._held[row] = c
-        self._left[row], self._limit[row] = e.left, e.limit
+        v, j, c = self._verdicts, tick - self.begin, e.context
+        self._keys[row] = v.key(e.number)
+        self._rows[:, row] = (c, e.left, e.limit, c, j, -tick, v.kind(e.number), True)
         count = self.end - tick
-        given = v.opening(e.number, self.tree, self.lag)[:count]
-        got = given.cumsum(dtype=np.int64)
-        self._got[row, j] = 0
-        self._got[row, j + 1 : j + count + 1] = got
-        span = slice(j, j + count)
-        self.tokens[span] += given
-        context = got - given
-        context += c + 1
-        self.contexts[span] += context
-        for sums, cap in zip(self.capped, self._caps, strict=True):
-            sums[span] += np.minimum(context, cap)
-        context += q - 1
-        units = self._units(context[None, :])
-        mine = self.units[span]
-        mine += units
-        mine[1:] -= units[:-1]
-        mine[0] -= sum(
-            g.units * -(-(c if g.cap_tokens is None else min(c, g.cap_tokens)) // self._block)
-            for g in self._groups
-        )
+        got = self._got[row, j : j + count + 1]
+        got[0] = 0
+        v.opening(e.number, self.tree, self.lag)[:count].cumsum(dtype=np.int16, out=got[1:])
+        self.sums.one(got, c, c, j, np.add)
 
-    def release(self, row: int, tick: int) -> None:
-        """A member leaves before a tick."""
-        j = max(tick - self.begin, int(self._start[row]))
+    def release(self, row: int, tick: int) -> bool:
+        """A member leaves before a tick; whether the sums have changed, as it has not finished."""
+        j = max(tick - self.begin, self._row[START, row])
         count = self.end - self.begin
-        if j < count and self._got[row, j] < self._left[row]:
-            got = self._got[row : row + 1, j : count + 1]
-            self._sum_masked(np.array([row]), got, np.array([self.room(row, tick)]), j, -1)
+        early: bool = j < count and self._had[row, j] < self._row[LEFT, row]
+        if early:
+            self._take_out(row, j, self.room(row, tick))
         self._free.append(row)
+        return early
+
+    def _take_out(self, row: int, j: int, held: int) -> None:
+        """The part of a row from the window's j-th step on."""
+        known, count, q = self._row, self.end - self.begin, self.tree.tokens
+        context, last = known[CONTEXT, row], self._had[row, count]
+        alone = known[GROWS, row] and held <= context + self._had[row, j] + q
+        if alone and last < known[LEFT, row] and context + last + q <= known[LIMIT, row]:
+            got = self._got[row, j : count + 1]
+            self.sums.one(got, context, held, j, np.subtract)
+            return
+        mine = self._rows[:, row : row + 1].copy()
+        mine[HELD] = held
+        self.sums.any_rows(mine, self._got[row : row + 1, j : count + 1], j, -1)
 
     def context(self, row: int, tick: int) -> int:
         """Tokens that a member has in the KV cache before a tick."""
-        return int(self._context[row]) + int(self._got[row, tick - self.begin])
+        return self._row[CONTEXT, row] + self._had[row, tick - self.begin]
 
     def room(self, row: int, tick: int) -> int:
         """Tokens that a member had room for in its last step before a tick."""
-        j, held = tick - self.begin, int(self._held[row])
-        if j <= self._start[row]:
+        known, j = self._row, tick - self.begin
+        held: int = known[HELD, row]
+        if j <= known[START, row]:
             return held
-        context = int(self._context[row]) + int(self._got[row, j - 1])
-        return max(held, self._reach(context, int(self._limit[row])))
-
-    def _reach(self, context: int, limit: int) -> int:
-        return max(context + 1, min(context + self.tree.tokens, limit))
+        context: int = known[CONTEXT, row] + self._had[row, j - 1]
+        reach = context + self.tree.tokens
+        limit: int = known[LIMIT, row]
+        if reach > limit:
+            reach = limit if limit > context else context + 1
+        return reach if reach > held else held
 
     # ---- drawing
 
-    def reopen(self, rows: list[int], tick: int, tree: Tree, lag: int) -> Ints:
+    def reopen(self, rows: list[int], tick: int, tree: Tree, lag: int) -> Ends:
         """A window from a tick on, with these drafts. The members that are there get rows 0, 1, …
-        in the order of `rows`; the ticks at which they finish, or −1."""
-        at, n, j = np.array(rows, dtype=np.int64), len(rows), tick - self.begin
+        in the order of `rows`; who of them finishes when."""
+        n, j, q = len(rows), tick - self.begin, self.tree.tokens
         if n:
-            context, held = self._context[at], self._held[at]
-            before = context + self._got[at, max(j - 1, 0)]
-            reach = np.maximum(before + 1, np.minimum(before + self.tree.tokens, self._limit[at]))
-            self._held[:n] = np.where(self._start[at] < j, np.maximum(held, reach), held)
-            got = self._got[at, j]
-            self._context[:n] = context + got
-            self._left[:n] = self._left[at] - got
-            for kept in (self._keys, self._kinds, self._first, self._limit, self._grows):
-                kept[:n] = kept[at]
-        self._free = list(range(len(self._context) - 1, n - 1, -1))
-        self.begin, self.end = tick, (tick // CHUNK + 1) * CHUNK
+            at = np.array(rows)
+            mine, had = self._rows[:, at], self._got[at, max(j - 1, 0) : j + 1]
+            before, got = mine[CONTEXT] + had[:, 0], had[:, -1]
+            reach = np.maximum(before + 1, np.minimum(before + q, mine[LIMIT]))
+            np.maximum(mine[HELD], reach, out=mine[HELD], where=mine[START] < j)
+            mine[CONTEXT] += got
+            mine[LEFT] -= got
+            mine[START] = 0
+            self._rows[:, :n] = mine
+            self._keys[:n] = self._keys[at]
+        self._free, self._used = [], n
+        self._alike = self._alike and tree.tokens >= q
         self.tree, self.lag = tree, lag
-        for sums in (self.tokens, self.contexts, self.units, *self.capped):
-            sums[:] = 0
-        return self._draw(slice(0, n), 0)
+        steps = CHUNK
+        while 2 * steps <= self.longest and 2 * steps * n <= DRAWN_AT_ONCE:
+            steps *= 2
+        self.begin, self.end = tick, (tick // steps + 1) * steps
+        self.sums.clear(tree.tokens)
+        return self._draw(slice(0, n), 0) if n else []
 
-    def _draw(self, rows: slice | Ints, j: int) -> Ints:
-        """Draw the steps from the window's j-th on and add them to the sums."""
-        count = self.end - self.begin - j
-        tick, left = self.begin + j, self._left[rows]
-        first = self._first[rows] + tick
-        given = self._verdicts.tokens(
-            self._keys[rows], self._kinds[rows], first, count, self.tree, self.lag
-        )
-        got = np.zeros((len(left), count + 1), dtype=np.int32)
-        np.cumsum(given, axis=1, out=got[:, 1:])
-        ends = np.full(len(left), -1, dtype=np.int64)
-        ending = got[:, -1] >= left
-        if ending.any():
-            np.minimum(got, left[:, None], out=got)
-        if isinstance(rows, slice):
-            self._got[rows, j : j + count + 1] = got
-            rows = np.arange(rows.start, rows.stop)
+    def _draw(self, rows: slice | Ints, j: int, opening: Given | None = None) -> Ends:
+        """Draw the steps from the window's j-th on, or take the first ones that have been drawn,
+        and add them to the sums."""
+        count, tick = self.end - self.begin - j, self.begin + j
+        mine, q = self._rows[:, rows], self.tree.tokens
+        if opening is None:
+            given = self._verdicts.tokens(
+                self._keys[rows], mine[KIND], mine[FIRST] + tick, count, self.tree, self.lag
+            )
         else:
-            self._got[rows[:, None], np.arange(j, j + count + 1)] = got
-        self._start[rows] = j
-        lasting = rows if not ending.any() else rows[~ending]
-        if len(lasting):
-            self._sum(lasting, got if len(lasting) == len(rows) else got[~ending], j)
-        if len(lasting) < len(rows):
-            done, mine = rows[ending], got[ending]
-            ends[ending] = tick + np.count_nonzero(mine[:, :-1] < mine[:, -1:], axis=1)
-            self._sum_masked(done, mine, self._held[done], j, 1)
-        return ends
-
-    def _sum(self, rows: Ints, got: Whole, j: int) -> None:
-        """Add the part of rows that last until the window ends to the sums from step j on."""
-        context, limit, q = self._context[rows], self._limit[rows], self.tree.tokens
-        held = self._held[rows]
-        near = (context + got[:, -1] + q > limit).any() or (held > context + q).any()
-        if near or not self._grows[rows].all():
-            self._sum_masked(rows, got, held, j, 1)
-            return
-        count = got.shape[1] - 1
-        span, whole = slice(j, j + count), got.sum(axis=0, dtype=np.int64)
-        self.tokens[span] += np.diff(whole)
-        self.contexts[span] += whole[:-1] + int(context.sum() + len(rows))
-        kept = got[:, :-1] + context.astype(np.int32)[:, None]
-        for sums, cap in zip(self.capped, self._caps, strict=True):
-            sums[span] += np.minimum(kept + 1, cap).sum(axis=0, dtype=np.int64)
-        units = self._units(kept + q)
-        self.units[j] += int(units[0]) - int(self._units(held[:, None])[0])
-        self.units[j + 1 : j + count] += np.diff(units)
-
-    def _sum_masked(self, rows: Ints, got: Whole, held: Ints, j: int, sign: int) -> None:
-        """Add (or take out) the part of any rows, as far as they take part."""
-        before = got[:, :-1].astype(np.int64)
-        takes_part = before < self._left[rows][:, None]
-        context = before + (self._context[rows][:, None] + 1)
-        span = slice(j, j + before.shape[1])
-        self.tokens[span] += sign * np.diff(got.sum(axis=0, dtype=np.int64))
-        self.contexts[span] += sign * (context * takes_part).sum(axis=0)
-        for sums, cap in zip(self.capped, self._caps, strict=True):
-            sums[span] += sign * (np.minimum(context, cap) * takes_part).sum(axis=0)
-        grows = self._grows[rows]
-        if not grows.any():
-            return
-        reach = np.minimum(context + (self.tree.tokens - 1), self._limit[rows][:, None])
-        np.maximum(reach, context, out=reach)
-        reach *= takes_part
-        reach[:, 0] = np.maximum(reach[:, 0], held)
-        np.maximum.accumulate(reach, axis=1, out=reach)
-        units = self._units(np.concatenate([held[:, None], reach], axis=1)[grows])
-        self.units[span] += sign * np.diff(units)
-
-    def _units(self, tokens: Whole) -> Ints:
-        """(steps,) KV units of all rows of (rows, steps) tokens."""
-        total = np.zeros(tokens.shape[1], dtype=np.int64)
-        for g in self._groups:
-            kept = tokens if g.cap_tokens is None else np.minimum(tokens, g.cap_tokens)
-            blocks = (kept + (self._block - 1)) // self._block
-            total += g.units * blocks.sum(axis=0, dtype=np.int64)
-        return total
+            given = opening[:, :count]
+        got = np.empty((len(given), count + 1), dtype=np.int32)
+        got[:, 0] = 0
+        given.cumsum(axis=1, dtype=np.int32, out=got[:, 1:])
+        left = mine[LEFT]
+        ending = got[:, -1] >= left
+        some_end = bool(ending.any())
+        if some_end:
+            np.minimum(got, left[:, None], out=got)
+        self._got[rows, j : j + count + 1] = got
+        apart = mine[CONTEXT] + (got[:, -1] + q) > mine[LIMIT]
+        if not self._alike:
+            apart |= (mine[HELD] > mine[CONTEXT] + q) | (mine[GROWS] == 0)
+        if apart.any():
+            self.sums.any_rows(mine[:, apart], got[apart], j, 1)
+            others = ~apart
+            if others.any():
+                self.sums.rows(mine[:, others], got[others], j, some_end)
+        else:
+            self.sums.rows(mine, got, j, some_end)
+        if not some_end:
+            return []
+        done = np.flatnonzero(ending)
+        steps = np.count_nonzero(got[done, :-1] < left[done, None], axis=1)
+        numbers = done if isinstance(rows, slice) else rows[done]
+        return list(zip(numbers.tolist(), (steps + tick).tolist(), strict=True))

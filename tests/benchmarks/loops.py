@@ -69,6 +69,8 @@ class Bursts:
 def scenario(given: argparse.Namespace) -> dict[str, Any]:
     """A policy of 235 billion parameters on engines of 8 GPUs."""
     samples = given.prompts * given.samples
+    batched = 4096 if given.drafts else 2048
+    draft = {"acceptance": {"iid": 0.83}, "draft_tokens": given.drafts}
     arrivals: Any = {"closed_loop": {"concurrency": samples}} if given.closed else "at_once"
     return {
         "name": "loops",
@@ -87,7 +89,8 @@ def scenario(given: argparse.Namespace) -> dict[str, Any]:
                 "engines": given.engines,
                 "layout": {"tensor": {"tp": 8}},
                 "precision": {"weights": "fp8"},
-                "engine": {"max_num_seqs": 512},
+                "engine": {"max_num_seqs": 512, "max_num_batched_tokens": batched},
+                "speculation": {"eagle": draft} if given.drafts else "none",
             }
         },
         "record": {"clock": given.clock, "attribution": not given.brief},
@@ -123,6 +126,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=4096)
     parser.add_argument("--samples", type=int, default=16)
     parser.add_argument("--engines", type=int, default=128)
+    parser.add_argument("--drafts", type=int, default=0, help="EAGLE, that many; 0 = none")
     parser.add_argument("--clock", default="runs")
     parser.add_argument("--closed", action="store_true")
     parser.add_argument("--brief", action="store_true", help="no attribution")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -163,6 +164,27 @@ class LaneAgainstAList(RuleBasedStateMachine):
 
 TestLane = LaneAgainstAList.TestCase
 TestLane.settings = settings(max_examples=60, stateful_step_count=30)
+
+
+@pytest.mark.parametrize("drafts", [0, 1, 4])
+@pytest.mark.parametrize("adapts", [False, True])
+def test_sums_are_those_of_the_members_while_the_drafts_stay(drafts: int, adapts: bool) -> None:
+    """Few and many members, through windows of every length, who end, leave and come back."""
+    case = LaneAgainstAList()
+    case.begin(drafts)
+    if adapts:
+        case.lane.adapt()
+    draws = np.random.default_rng(drafts)
+    for turn in range(60):
+        for _ in range(draws.choice([0, 1, 1, 2, 7, 40])):
+            context, left = int(draws.integers(1, 60)), int(draws.integers(1, 330))
+            spare = None if draws.random() < 0.7 else int(draws.integers(0, 9))
+            case.join(context, left, int(draws.random() < 0.1), spare, int(draws.choice([0, 7])))
+        if turn % 3 == 0 and case.members:
+            case._leave(next(iter(case.members)))
+        if case.members:
+            case.advance(int(draws.integers(1, 120)))
+        case.counts_are_those_of_the_members()
 
 
 def test_joining_one_by_one_or_together_draws_the_same() -> None:

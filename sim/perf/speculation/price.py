@@ -38,7 +38,7 @@ from sim.perf.step_timer import TableTimer
 from sim.perf.task import PriceTask
 from sim.perf.timers import Timer
 
-RUN_FROM = 16
+RUN_FROM = 10
 """Steps from which a run is quicker priced at once than one by one."""
 
 
@@ -58,14 +58,19 @@ class SpeculativeTimer:
     levels: tuple[SpeculativeTimer, ...] = ()
     """Where expert loads change: as `TableTimer.levels`."""
     _simple: bool = field(init=False, compare=False)
-    """Whether one rank's steps without prompts are `Commonest`."""
-    _known: dict[tuple[Tree, int], Commonest] = field(
+    """Whether one rank's steps without prompts are `Commonest`,"""
+    _alike: bool = field(init=False, compare=False)
+    """and those with prompts: target and draft have the same caps."""
+    _known: dict[tuple[int, ...], Commonest] = field(
         init=False, compare=False, default_factory=dict
     )
 
     def __post_init__(self) -> None:
         alone = self.draft is None or self.draft.plain
         object.__setattr__(self, "_simple", self.stages == 1 and self.target.plain and alone)
+        models = [] if self.draft is None else [self.draft.model, self.draft.once]
+        alike = all(m is None or m.timer.caps == self.caps for m in models)
+        object.__setattr__(self, "_alike", alike)
 
     @property
     def caps(self) -> tuple[int, ...]:
@@ -101,10 +106,9 @@ class SpeculativeTimer:
     def price(self, shapes: Sequence[StepShape]) -> float:
         """Seconds of one step; one shape a rank."""
         s = shapes[0]
-        alone = self._simple and len(shapes) == 1 and s.decodes and not s.prefill_tokens
-        if alone and isinstance(s, VerifyShape) and s.tree.steps:
-            common = self._commonest(s.tree, s.decodes)
-            return common.seconds(s.context_tokens, s.capped_tokens)
+        alone = self._simple and len(shapes) == 1 and (self._alike or not s.prefill_tokens)
+        if alone and isinstance(s, VerifyShape) and s.decodes and s.tree.steps:
+            return self._commonest(s.tree, s.decodes).seconds(s)
         total = 0.0
         for seconds in self.price_stages(shapes):
             total += seconds
@@ -143,11 +147,12 @@ class SpeculativeTimer:
         return np.broadcast_to(out, n).tolist()  # type: ignore[no-any-return]
 
     def _commonest(self, tree: Tree, n: int) -> Commonest:
-        found = self._known.get((tree, n))
+        drafts = (tree.steps, tree.topk, tree.tokens, n)
+        found = self._known.get(drafts)
         if found is None:
             more_s = self._more_s(tree, n) / self.host_speed
             found = Commonest.of(self.target, self.draft, tree, n, more_s)
-            self._known[tree, n] = found
+            self._known[drafts] = found
         return found
 
     def _common_run(self, s: VerifyShape, n: int) -> list[float]:
@@ -155,11 +160,7 @@ class SpeculativeTimer:
         contexts, capped = s.contexts[these], tuple(c[these] for c in s.capped)
         if n >= RUN_FROM:
             return common.run(contexts, capped)
-        columns = [c.tolist() for c in capped]
-        return [
-            common.seconds(context, [column[j] for column in columns])
-            for j, context in enumerate(contexts.tolist())
-        ]
+        return common.steps(contexts.tolist(), [c.tolist() for c in capped])
 
     def _with_the_rest(self, stages: list[Any], ranks: Sequence[Members], tree: Tree) -> list[Any]:
         """Drafting on the last stage, the host on the first."""

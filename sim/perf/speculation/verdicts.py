@@ -38,6 +38,7 @@ class Verdicts:
     _draws: Draws = field(init=False)
     _edges: NDArray[np.float64] = field(init=False)
     _known: dict[tuple[Tree, int], Keys] = field(default_factory=dict)
+    _keys: dict[int, list[int]] = field(default_factory=dict)
     _openings: dict[tuple[int, Tree, int], NDArray[np.int8]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -46,7 +47,14 @@ class Verdicts:
 
     def key(self, request: int) -> int:
         """What `tokens` needs of a request."""
-        return self._draws.key(request)
+        block, place = divmod(request, CHUNK)
+        found = self._keys.get(block)
+        if found is None:
+            if len(self._keys) >= MOST_OPENINGS:
+                self._keys.clear()
+            found = self._draws.keys(np.arange(block * CHUNK, (block + 1) * CHUNK)).tolist()
+            self._keys[block] = found
+        return found[place]
 
     def kind(self, request: int) -> int:
         """Which part of the law a request is under."""
@@ -77,17 +85,17 @@ class Verdicts:
     ) -> NDArray[np.int8]:
         """(requests, count) tokens of the verify steps `first`, `first` + 1, … of each request;
         `lag` versions lie between the target and the draft."""
-        out = np.ones((len(keys), count), dtype=np.int8)
         if not tree.steps:
-            return out
+            return np.ones((len(keys), count), dtype=np.int8)
+        out = np.empty((len(keys), count), dtype=np.int8)
         limits = self._limits(tree, lag)
         rows = max(1, AT_ONCE // count)
         for low in range(0, len(keys), rows):
             part = slice(low, low + rows)
             bits = bits_at(keys[part], first[part], count)
             mine = limits if len(limits) == 1 else limits[kinds[part]]
-            for i in range(limits.shape[1]):
-                out[part] += bits < mine[:, i, None]
+            below = bits < mine.T[:, :, None]
+            np.add.reduce(below.view(np.int8), axis=0, initial=1, out=out[part])
         return out
 
     def _limits(self, tree: Tree, lag: int) -> Keys:
