@@ -64,7 +64,7 @@ class Window:
         self._keys = np.zeros(0, dtype=np.uint64)
         self._rows = np.zeros((GROWS + 1, 0), dtype=np.int64)
         """What is known of every row."""
-        self._got = np.zeros((0, LONGEST + 1), dtype=np.int16)
+        self._got = np.zeros((0, CHUNK + 1), dtype=np.int16)
         """Tokens got before each step of the window, and after the last."""
         self._free: list[int] = []
         """Rows that were used in this window, and are no more."""
@@ -79,7 +79,8 @@ class Window:
         more = rows - len(self._keys)
         self._keys = np.concatenate([self._keys, np.zeros(more, dtype=np.uint64)])
         self._rows = np.concatenate([self._rows, np.zeros((GROWS + 1, more), dtype=np.int64)], 1)
-        self._got = np.concatenate([self._got, np.zeros((more, LONGEST + 1), dtype=np.int16)])
+        steps = self._got.shape[1]
+        self._got = np.concatenate([self._got, np.zeros((more, steps), dtype=np.int16)])
         self._row, self._had = self._rows.data, self._got.data
 
     # ---- members
@@ -205,6 +206,9 @@ class Window:
         while 2 * steps <= self.longest and 2 * steps * n <= DRAWN_AT_ONCE:
             steps *= 2
         self.begin, self.end = tick, (tick // steps + 1) * steps
+        if self._got.shape[1] != steps + 1:
+            self._got = np.zeros((len(self._keys), steps + 1), dtype=np.int16)
+            self._had = self._got.data
         self.sums.clear(tree.tokens)
         return self._draw(slice(0, n), 0) if n else []
 

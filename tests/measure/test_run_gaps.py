@@ -96,6 +96,23 @@ def test_a_run_without_single_steps_has_the_same_other_tables_and_says_so(
     assert "record.clock: runs" not in write_report(whole).read_text()
 
 
+@pytest.mark.parametrize("way", ("speculating", "speculating, preempting", "speculating, ranks"))
+def test_causes_and_verdicts_are_exact_without_single_steps(way: str, tmp_path: Path) -> None:
+    """They come from the lanes' journals, which a run keeps whatever it writes."""
+    whole = played(BASE | WAYS[way], tmp_path / "steps")
+    brief = played(BASE | WAYS[way], tmp_path / "runs", clock="runs")
+    assert whole.rows("bursts") > brief.rows("bursts") == 0
+    for table in ("requests", "intervals", "chunks", "steps"):
+        same, other = whole.columns(table), brief.columns(table)
+        for name, column in same.items():
+            np.testing.assert_array_equal(other[name], column, f"{table}.{name}")
+    known, found = measure(whole), measure(brief)
+    assert found["speculation"] == known["speculation"]
+    assert found["attribution"]["e2e_s"] == pytest.approx(known["attribution"]["e2e_s"], abs=1e-9)
+    assert found["output_tokens"] == known["output_tokens"]
+    assert found["itl_s"]["mean"] == pytest.approx(known["itl_s"]["mean"], rel=1e-9)
+
+
 def test_latencies_are_split_only_where_that_is_wanted(tmp_path: Path) -> None:
     run = played(BASE | WAYS["chunked"], tmp_path, attribution=False)
     summary = measure(run)
