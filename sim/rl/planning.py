@@ -21,6 +21,7 @@ from sim.plugins import name_of
 from sim.rl.prompts import Prompts
 from sim.rl.rewards import Scorers
 from sim.rl.samples import PLACES
+from sim.rl.sent import Sent, sent
 from sim.rl.settings import RlSettings
 from sim.rl.weights import Devices, Generating, Move, reshards, synced
 from sim.rng import Draws
@@ -46,6 +47,8 @@ class RlPlan:
     topology: Topology
     scorers: Scorers | None = None
     """Engines of a model that scores."""
+    sent: Sent | None = None
+    """What a sync of a trainer apart carries."""
 
     @property
     def gpus(self) -> int:
@@ -110,6 +113,8 @@ class RlPlan:
         s = self.settings
         rows = s.cadence.assumptions() + s.reward.assumptions()
         rows += s.environment.assumptions() + s.filter.assumptions()
+        rows += s.weight_sync.assumptions(colocated=self.colocated)
+        rows += [] if self.sent is None else self.sent.assumptions()
         if self.colocated:
             why = "assumed: engines give up weights and KV cache while it trains, at no cost"
             rows.append({"what": "colocated engines", "value": "", "source": why})
@@ -168,12 +173,16 @@ def plan_loop(
         )
     _check_memory(s, made, model, gpu, longest)
     to_training: Move | None = None
+    what: Sent | None = None
     if colocated:
         to_training, to_engines = reshards(s, made, topology, pools, devices, longest)
     else:
-        to_engines = synced(s, model, gpu, topology, pools, devices)
+        what = sent(recipe, model, [p.draft_params for p in pools])
+        to_engines = synced(s, what, gpu, topology, pools, devices)
     moves = (to_training, to_engines)
-    return RlPlan(s, prompts, made, devices, colocated, *moves, len(shared), topology, scorers)
+    return RlPlan(
+        s, prompts, made, devices, colocated, *moves, len(shared), topology, scorers, what
+    )
 
 
 def place_trainer(

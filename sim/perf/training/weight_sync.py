@@ -62,6 +62,22 @@ class WeightSync:
     """Pausing, flushing and resuming an engine: what is left of NeMo-RL's Qwen3-4B, 0.21 to 0.34 s,
     which has few tensors and few bytes."""
 
+    def assumptions(self, *, colocated: bool = False) -> list[dict[str, str]]:
+        """The figures above that are used and that the user left as they are."""
+        rows = [("wire_fraction", "assumed: large messages by NCCL or RDMA", True)]
+        rows += [("reload_s", "fitted: what is left of NeMo-RL's sync of Qwen3-4B", True)]
+        apart, quantised = not colocated, self.quantise != "none"
+        fit = "fitted: NeMo-RL's sync of Qwen3-30B-A3B on H100, in "
+        rows += [("per_tensor_s", f"{fit}bf16", apart)]
+        rows += [("quantise_tensor_s", f"{fit}FP8", apart and quantised)]
+        rows += [("pcie_fraction", "assumed: large pinned copies", apart and self.pull)]
+        rows += [("index_bytes", "assumed: a 32-bit number", apart and self.sparse_share < 1.0)]
+        return [
+            {"what": f"weight_sync.{name}", "value": f"{value:g}", "source": source}
+            for name, source, used in rows
+            if used and (value := getattr(self, name)) == getattr(WeightSync(), name)
+        ]
+
 
 @dataclass(frozen=True, slots=True)
 class SyncTime:
