@@ -18,8 +18,8 @@ from sim.perf.training import Trainer, packed_batch, training_memory
 from sim.perf.training import trainer as make_trainer
 from sim.perf.training.batch import MicroBatch
 from sim.plugins import name_of
-from sim.rl.prompts import Prompts
-from sim.rl.rewards import Scorers
+from sim.rl.prompts import Ints, Prompts
+from sim.rl.rewards import REWARD, Scorers
 from sim.rl.samples import PLACES
 from sim.rl.sent import Sent, sent
 from sim.rl.settings import RlSettings
@@ -163,14 +163,11 @@ def plan_loop(
         s.prompt_tokens, s.response_tokens, s.samples_per_prompt, s.prompt_correlation, seed, base,
         block,
     )  # fmt: skip
-    longest = _longest(s, prompts, Draws(seed, ENVIRONMENT))
+    whole, scored = _lengths(s, prompts, seed)
+    longest = int(whole.max())
     _check_contexts(pools, longest)
-    if scorers is not None and longest > scorers.longest_tokens:
-        raise ScenarioError(
-            f"rl.reward.model: the longest sample has {longest:,} tokens and a scorer reads "
-            f"{scorers.longest_tokens:,} at most; set max_tokens of the laws of lengths lower, or "
-            "use a model with more context or a layout with more room"
-        )
+    if scorers is not None:
+        _check_scorers(whole, scored, scorers)
     _check_memory(s, made, model, gpu, longest)
     to_training: Move | None = None
     what: Sent | None = None
@@ -202,14 +199,31 @@ def place_trainer(
     return tuple(d.index for d in chosen)
 
 
-def _longest(s: RlSettings, prompts: Prompts, draws: Draws) -> int:
-    """Longest sample of the loop's batches, its tools' answers included."""
+def _lengths(s: RlSettings, prompts: Prompts, seed: int) -> tuple[Ints, Ints]:
+    """(prompts, samples) tokens of the samples of the loop's batches, tools' answers included; and
+    with what a model that scores reads and writes beside them."""
     numbers = np.arange(s.steps * s.prompts_per_step)
     answers = prompts.response_lengths(numbers)
     samples = numbers[:, None] * PLACES + np.arange(answers.shape[1])
-    added = s.environment.added_tokens(draws, samples, answers, prompts.base)
-    whole = prompts.prompt_lengths(numbers) + (answers + added).max(axis=1)
-    return int(whole.max())
+    tools = s.environment.added_tokens(Draws(seed, ENVIRONMENT), samples, answers, prompts.base)
+    whole = prompts.prompt_lengths(numbers)[:, None] + answers + tools
+    served = s.reward.served
+    if served is None:
+        return whole, whole
+    return whole, whole + served.added_tokens(Draws(seed, REWARD), samples, prompts.base)
+
+
+def _check_scorers(whole: Ints, scored: Ints, scorers: Scorers) -> None:
+    at = np.unravel_index(int(scored.argmax()), scored.shape)
+    most, sample = int(scored[at]), int(whole[at])
+    if most > scorers.longest_tokens:
+        beside = f", and {most - sample:,} of instructions and judgement" if most > sample else ""
+        lower = ", or instruction_tokens or output_tokens" if beside else ""
+        raise ScenarioError(
+            f"rl.reward.model: a sample has {sample:,} tokens{beside}, and a scorer reads "
+            f"{scorers.longest_tokens:,} at most; set max_tokens of the laws of lengths{lower} "
+            "lower, or use a model with more context or a layout with more room"
+        )
 
 
 def _check_contexts(pools: Sequence[Generating], longest: int) -> None:
