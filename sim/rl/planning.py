@@ -217,7 +217,7 @@ def _check_scorers(whole: Ints, scored: Ints, scorers: Scorers) -> None:
     at = np.unravel_index(int(scored.argmax()), scored.shape)
     most, sample = int(scored[at]), int(whole[at])
     if most > scorers.longest_tokens:
-        beside = f", and {most - sample:,} of instructions and judgement" if most > sample else ""
+        beside = f" and {most - sample:,} of instructions and judgement" if most > sample else ""
         lower = ", or instruction_tokens or output_tokens" if beside else ""
         raise ScenarioError(
             f"rl.reward.model: a sample has {sample:,} tokens{beside}, and a scorer reads "

@@ -257,6 +257,9 @@ def test_a_sparse_sync_sends_less() -> None:
     assert sparse.iloc[0] == pytest.approx(whole.iloc[0] * 0.1 * (2 + 4) / 2)
 
 
+APART = {"placement": "apart"}
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
@@ -274,6 +277,20 @@ def test_a_sparse_sync_sends_less() -> None:
         ({"response_tokens": {"constant": {"tokens": 10**6}}}, "longest sample"),
         ({"cadence": {"asynchronous": {"sync_every": 4, "max_age": 1}}}, "never be met"),
         ({"cadence": "one_step_off"}, "placement: apart"),
+        ({"weight_sync": {"pieces": 8}, "trainer": APART}, "pieces 8 has no effect"),
+        ({"weight_sync": {"pcie_fraction": 0.5}, "trainer": APART}, "pull: true"),
+        ({"weight_sync": {"index_bytes": 2}, "trainer": APART}, "sparse_share below 1"),
+        ({"weight_sync": {"gather": "tensors"}, "trainer": APART}, "gather tensors has no effect"),
+        (
+            {"weight_sync": {"gather": "tensors", "by": "sender"}, "trainer": APART},
+            "gather tensors has no effect",
+        ),
+        ({"weight_sync": {"quantise_tensor_s": 1.0}, "trainer": APART}, "quantise: sender"),
+        ({"trainer": {"recipe": {"lora_rank": 4}}}, "lora_rank=4 has no effect"),
+        ({"trainer": {"recipe": {"tp_overlap": 0.5}}}, "tp_overlap=0.5 has no effect"),
+        ({"trainer": {"recipe": {"p2p_overlap": True}}}, "p2p_overlap=true has no effect"),
+        ({"trainer": {"layout": {"tp": 2, "etp": 1}}}, "etp=1 divides an expert"),
+        ({"trainer": {"layout": {"dp": 2, "vocabulary": "stages"}}}, "has no effect with pp=1"),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_sentence(changes: dict[str, object], says: str) -> None:
