@@ -149,4 +149,10 @@ class RlSettings:
                 f"trainer.gpu {self.trainer.gpu} has no effect with placement: colocated; leave it "
                 "out, or write placement: apart"
             )
+        factor = getattr(self.cadence, "samples_factor", 1.0)
+        if factor * self.samples_per_prompt > PLACES:
+            raise ValueError(
+                f"cadence.{name_of(self.cadence)}.samples_factor {factor:g} makes more than "
+                f"{PLACES} samples of a prompt; lower it, or samples_per_prompt"
+            )
         self.cadence.check(self.trainer.placement == "colocated", self.weight_sync.pull)
