@@ -117,6 +117,12 @@ def _print(rows: Rows, best: dict[str, Any], console: Console) -> None:
         )
     console.print(table)
     for row in rows:
+        if row["idle_gpus"]:
+            console.print(
+                f"{row['rollout_gpus']} + {row['trainer_gpus']} GPUs: {row['idle_gpus']} more stay "
+                "idle, which no engine or replica fits on",
+                style="dim", markup=False,
+            )  # fmt: skip
         if "refused" in row:
             console.print(
                 f"{row['rollout_gpus']} + {row['trainer_gpus']} GPUs: {row['refused']}",

@@ -16,7 +16,7 @@ from sim.rl.environments import EnvironmentServices
 from sim.rl.learner import Learner
 from sim.rl.loop import Loop
 from sim.rl.planning import ENVIRONMENT, RlPlan
-from sim.rl.rewards import RewardServices
+from sim.rl.rewards import REWARD, RewardServices
 from sim.rl.rollouts import Rollouts
 from sim.rl.upkeep import Upkeep
 from sim.rl.weight_sync import Mover, Updates
@@ -50,7 +50,7 @@ def build_loop(plan: RlPlan, rollouts: Rollouts, services: LoopServices) -> Loop
     rollouts.environment = s.environment.start(
         EnvironmentServices(clock, services.draws(ENVIRONMENT), plan.prompts.base)
     )
-    draws = services.draws("rl.reward")
+    draws = services.draws(REWARD)
     rollouts.reward = s.reward.start(RewardServices(clock, draws, plan.scorers, plan.prompts.base))
     rollouts.look_again = services.cluster.look_again
     rollouts.cancel = services.cluster.cancel

@@ -24,7 +24,7 @@ class Durations:
 
     mean_s: Duration
     """Mean, before `max_s`."""
-    cv: Annotated[float, Field(ge=0)] = 0.0
+    cv: Annotated[float, Field(ge=0, le=1000)] = 0.0
     """Standard deviation over mean."""
     max_s: Duration | None = None
     """Longer ones take this long."""

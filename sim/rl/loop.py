@@ -125,6 +125,7 @@ class Loop:
         for group in groups:
             if group not in self.live:
                 continue
+            group.unwanted = True
             if group.open:
                 for sample in sorted(group.samples, key=lambda s: s.scored_s != s.scored_s):
                     self.rollouts.abort(sample)
@@ -150,13 +151,15 @@ class Loop:
             self.books.settle(sample, why)
         del self.live[group]
         self.dropped += 1
-        self._dropped_in_a_row += 1
+        self._dropped_in_a_row += not group.unwanted
         if self._dropped_in_a_row > MOST_DROPPED * self.prompts_per_step:
             self._give_up()
         else:
             self.refill()
 
     def _give_up(self) -> None:
+        if self.gave_up:
+            return
         self.gave_up = (
             f"{self._dropped_in_a_row} groups in a row were filtered, stale or given up, so step "
             f"{self.books.rows} never gets its {self.prompts_per_step}; loosen rl.filter, raise "

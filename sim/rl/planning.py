@@ -18,9 +18,10 @@ from sim.perf.training import Trainer, packed_batch, training_memory
 from sim.perf.training import trainer as make_trainer
 from sim.perf.training.batch import MicroBatch
 from sim.plugins import name_of
-from sim.rl.prompts import Prompts
-from sim.rl.rewards import Scorers
+from sim.rl.prompts import Ints, Prompts
+from sim.rl.rewards import REWARD, Scorers
 from sim.rl.samples import PLACES
+from sim.rl.sent import Sent, sent
 from sim.rl.settings import RlSettings
 from sim.rl.weights import Devices, Generating, Move, reshards, synced
 from sim.rng import Draws
@@ -46,6 +47,8 @@ class RlPlan:
     topology: Topology
     scorers: Scorers | None = None
     """Engines of a model that scores."""
+    sent: Sent | None = None
+    """What a sync of a trainer apart carries."""
 
     @property
     def gpus(self) -> int:
@@ -110,6 +113,8 @@ class RlPlan:
         s = self.settings
         rows = s.cadence.assumptions() + s.reward.assumptions()
         rows += s.environment.assumptions() + s.filter.assumptions()
+        rows += s.weight_sync.assumptions(colocated=self.colocated)
+        rows += [] if self.sent is None else self.sent.assumptions()
         if self.colocated:
             why = "assumed: engines give up weights and KV cache while it trains, at no cost"
             rows.append({"what": "colocated engines", "value": "", "source": why})
@@ -158,22 +163,24 @@ def plan_loop(
         s.prompt_tokens, s.response_tokens, s.samples_per_prompt, s.prompt_correlation, seed, base,
         block,
     )  # fmt: skip
-    longest, fullest = _sizes(s, prompts, Draws(seed, ENVIRONMENT))
+    whole, scored = _lengths(s, prompts, seed)
+    longest = int(whole.max())
+    fullest = _fullest(s, whole)
     _check_contexts(pools, longest)
-    if scorers is not None and longest > scorers.longest_tokens:
-        raise ScenarioError(
-            f"rl.reward.model: the longest sample has {longest:,} tokens and a scorer reads "
-            f"{scorers.longest_tokens:,} at most; set max_tokens of the laws of lengths lower, or "
-            "use a model with more context or a layout with more room"
-        )
+    if scorers is not None:
+        _check_scorers(whole, scored, scorers)
     _check_memory(s, made, model, gpu, fullest)
     to_training: Move | None = None
+    what: Sent | None = None
     if colocated:
         to_training, to_engines = reshards(s, made, topology, pools, devices, fullest)
     else:
-        to_engines = synced(s, model, gpu, topology, pools, devices)
+        what = sent(recipe, model, [p.draft_params for p in pools])
+        to_engines = synced(s, what, gpu, topology, pools, devices)
     moves = (to_training, to_engines)
-    return RlPlan(s, prompts, made, devices, colocated, *moves, len(shared), topology, scorers)
+    return RlPlan(
+        s, prompts, made, devices, colocated, *moves, len(shared), topology, scorers, what
+    )
 
 
 def place_trainer(
@@ -193,17 +200,39 @@ def place_trainer(
     return tuple(d.index for d in chosen)
 
 
-def _sizes(s: RlSettings, prompts: Prompts, draws: Draws) -> tuple[int, int]:
-    """(longest sample of the loop's batches, tokens of the fullest micro-batch), answers of tools
-    included. A micro-batch has at most a replica's share of a batch, and one sample more."""
+def _fullest(s: RlSettings, whole: Ints) -> int:
+    """Tokens of the fullest micro-batch: at most a replica's share of a batch, and one sample
+    more."""
+    t, longest = s.trainer, int(whole.max())
+    share = int(whole.reshape(s.steps, -1).sum(axis=1).max()) // (t.mini_batches * t.layout.dp)
+    return max(longest, min(t.micro_batch_tokens, share + longest))
+
+
+def _lengths(s: RlSettings, prompts: Prompts, seed: int) -> tuple[Ints, Ints]:
+    """(prompts, samples) tokens of the samples of the loop's batches, tools' answers included; and
+    with what a model that scores reads and writes beside them."""
     numbers = np.arange(s.steps * s.prompts_per_step)
     answers = prompts.response_lengths(numbers)
     samples = numbers[:, None] * PLACES + np.arange(answers.shape[1])
-    added = s.environment.added_tokens(draws, samples, answers, prompts.base)
-    whole = prompts.prompt_lengths(numbers)[:, None] + answers + added
-    t, longest = s.trainer, int(whole.max())
-    share = int(whole.reshape(s.steps, -1).sum(axis=1).max()) // (t.mini_batches * t.layout.dp)
-    return longest, max(longest, min(t.micro_batch_tokens, share + longest))
+    tools = s.environment.added_tokens(Draws(seed, ENVIRONMENT), samples, answers, prompts.base)
+    whole = prompts.prompt_lengths(numbers)[:, None] + answers + tools
+    served = s.reward.served
+    if served is None:
+        return whole, whole
+    return whole, whole + served.added_tokens(Draws(seed, REWARD), samples, prompts.base)
+
+
+def _check_scorers(whole: Ints, scored: Ints, scorers: Scorers) -> None:
+    at = np.unravel_index(int(scored.argmax()), scored.shape)
+    most, sample = int(scored[at]), int(whole[at])
+    if most > scorers.longest_tokens:
+        beside = f" and {most - sample:,} of instructions and judgement" if most > sample else ""
+        lower = ", or instruction_tokens or output_tokens" if beside else ""
+        raise ScenarioError(
+            f"rl.reward.model: a sample has {sample:,} tokens{beside}, and a scorer reads "
+            f"{scorers.longest_tokens:,} at most; set max_tokens of the laws of lengths{lower} "
+            "lower, or use a model with more context or a layout with more room"
+        )
 
 
 def _check_contexts(pools: Sequence[Generating], longest: int) -> None:

@@ -82,6 +82,8 @@ class Group:
     """When its last reward was known."""
     round: int = 0
     """Times that its prompt has been submitted before."""
+    unwanted: bool = False
+    """Given up by the cadence, not for what its samples are."""
 
     @property
     def kept(self) -> list[Sample]:

@@ -22,6 +22,7 @@ from sim.rl.environments import EnvironmentSetting
 from sim.rl.environments.none import NoEnvironment
 from sim.rl.filters import FilterSetting
 from sim.rl.filters.none import NoFilter
+from sim.rl.ignored import check_weight_sync
 from sim.rl.rewards import RewardSetting
 from sim.rl.rewards.none import NoReward
 from sim.rl.samples import PLACES
@@ -132,6 +133,7 @@ class RlSettings:
                 "weight_sync has no effect with trainer.placement: colocated, where weights are "
                 "resharded in place; leave it out, or write placement: apart"
             )
+        check_weight_sync(self.weight_sync, self.trainer.layout)
         if self.trainer.nics is None and not self.trainer.by_network:
             raise ValueError(
                 "trainer.by_network false has no effect without trainer.nics; leave it out, or "
@@ -146,5 +148,11 @@ class RlSettings:
             raise ValueError(
                 f"trainer.gpu {self.trainer.gpu} has no effect with placement: colocated; leave it "
                 "out, or write placement: apart"
+            )
+        factor = getattr(self.cadence, "samples_factor", 1.0)
+        if factor * self.samples_per_prompt > PLACES:
+            raise ValueError(
+                f"cadence.{name_of(self.cadence)}.samples_factor {factor:g} makes more than "
+                f"{PLACES} samples of a prompt; lower it, or samples_per_prompt"
             )
         self.cadence.check(self.trainer.placement == "colocated", self.weight_sync.pull)

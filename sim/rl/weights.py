@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 from sim.catalog.counting import routed_params, total_params
 from sim.catalog.gpu import Gpu
-from sim.catalog.model import Model
 from sim.errors import ScenarioError
 from sim.network.topology import Topology
 from sim.perf.memory import Memory
@@ -18,7 +17,7 @@ from sim.perf.training.reshard import reshard
 from sim.perf.training.sleep import asleep
 from sim.perf.training.sync_plan import plan_sync
 from sim.perf.training.transfers import Transfer, alone_s
-from sim.perf.training.weight_sync import tensor_count
+from sim.rl.sent import Sent
 from sim.rl.settings import RlSettings
 from sim.units import human_bytes
 
@@ -45,7 +44,7 @@ class Generating:
     longest_tokens: int
     """Context that it serves."""
     draft_params: float = 0.0
-    """Parameters of what drafts on its engines: sent with the policy's."""
+    """Parameters of what drafts on its engines and is fitted to the policy: sent with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +77,7 @@ class Move:
 
 def synced(
     s: RlSettings,
-    model: Model,
+    what: Sent,
     gpu: Gpu,
     topology: Topology,
     pools: Sequence[Generating],
@@ -88,13 +87,13 @@ def synced(
     send to engines in turn."""
     w, engines = s.weight_sync, tuple(e for p in pools for e in p.devices)
     groups = _holders(s.trainer.layout, devices)
-    params = float(total_params(model)) + max(p.draft_params for p in pools)
+    params = what.params + what.draft_params
     if w.by != "striped":
         groups = groups[:1]
     gathered = params if w.by == "sender" and len(groups[0]) > 1 else 0.0
     plans = [
         plan_sync(
-            w, gpu, topology, params=params, tensors=tensor_count(model), senders=senders,
+            w, gpu, topology, params=params, tensors=what.tensors, senders=senders,
             engines=engines[i :: len(groups)], gathered_params=gathered,
         )
         for i, senders in enumerate(groups[: len(engines)])

@@ -18,6 +18,7 @@ from sim.perf.memory import Memory, fit
 from sim.perf.speculation.acceptance import Tree
 from sim.perf.speculation.host import speculation_host
 from sim.perf.speculation.last_stage import one_stage
+from sim.perf.speculation.laws import is_frozen
 from sim.perf.speculation.memory import draft_weight_bytes, with_draft
 from sim.perf.spread import Spread
 from sim.perf.task import Formats, PriceTask
@@ -79,9 +80,10 @@ def own_spread(draft: Draft, model: Model, formats: Formats) -> Spread | None:
 
 
 def draft_params(pool: PoolSettings, model: Model, formats: Formats) -> float:
-    """Parameters that a draft adds to those of its target; 0 where nothing drafts."""
+    """Parameters that a draft adds to what is sent to engines; 0 where nothing drafts, or nothing
+    that is fitted to its target."""
     work = pool.speculation.drafting(model, formats)
-    if work.formats is None:
+    if work.formats is None or is_frozen(pool.speculation.acceptance):
         return 0.0
     return draft_weight_bytes(work, Single().plan(model)) / work.formats.weights.bytes_per_element
 

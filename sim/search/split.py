@@ -31,6 +31,8 @@ class Split:
     rollout_gpus: int
     dp: int
     trainer_gpus: int
+    idle_gpus: int = 0
+    """GPUs that neither has a use for."""
 
     def overrides(self, pool: str) -> list[str]:
         """As `--set`."""
@@ -55,8 +57,12 @@ def splits(made: Plan, engines: Sequence[int] | None = None) -> list[Split]:
     pairs = [(n, (total - n * width) // replica) for n in engines or ()]
     if engines is None:
         pairs = [((total - dp * replica) // width, dp) for dp in range(total // replica, 0, -1)]
-    found = [Split(n, n * width, dp, dp * replica) for n, dp in pairs if min(n, dp) >= 1]
-    found = [s for s in found if s.dp <= _samples(made) and _divides(made, s.dp)]
+    found = [
+        Split(n, n * width, dp, dp * replica, total - n * width - dp * replica)
+        for n, dp in pairs
+        if min(n, dp) >= 1 and dp <= _samples(made) and _divides(made, dp)
+    ]
+    _check_named(engines, found, f"{total} GPUs of {width} an engine and {replica} a replica")
     if len(found) < 2:
         raise ScenarioError(
             f"sim split: {total} GPUs of {width} an engine and {replica} a trainer's replica give "
@@ -65,6 +71,24 @@ def splits(made: Plan, engines: Sequence[int] | None = None) -> list[Split]:
     if engines is None and len(found) > MOST:
         found = [found[round(i * (len(found) - 1) / (MOST - 1))] for i in range(MOST)]
     return found
+
+
+def _check_named(engines: Sequence[int] | None, found: Sequence[Split], machine: str) -> None:
+    """What the user named is played, or refused."""
+    if engines is None:
+        return
+    left_out = sorted(set(engines) - {s.engines for s in found})
+    if left_out:
+        raise ScenarioError(
+            f"--engines: {', '.join(map(str, left_out))} cannot be had from {machine}, whose "
+            "number must also go with the samples of a mini-batch and with the experts; name "
+            "others, or leave --engines out"
+        )
+    if len(found) < 2:
+        raise ScenarioError(
+            f"--engines: {', '.join(map(str, sorted(set(engines))))} is no choice; name two "
+            "numbers or more, or leave --engines out"
+        )
 
 
 def len_of_scorers(made: Plan) -> int:
@@ -98,6 +122,7 @@ def play_split(scenario: Scenario, pool: str, split: Split) -> dict[str, Any]:
         "rollout_gpus": split.rollout_gpus,
         "trainer_dp": split.dp,
         "trainer_gpus": split.trainer_gpus,
+        "idle_gpus": split.idle_gpus,
     }
     try:
         changed = with_split(scenario, pool, split)

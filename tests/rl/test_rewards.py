@@ -194,6 +194,26 @@ def test_more_scorers_take_less_time() -> None:
 
 
 @pytest.mark.parametrize(
+    ("beside", "fits"),
+    [
+        ({"instruction_tokens": 30_000}, True),
+        ({"instruction_tokens": 1_000_000}, False),
+        ({"instruction_tokens": 30_000, "output_tokens": {"constant": {"tokens": 2000}}}, True),
+        ({"instruction_tokens": 30_000, "output_tokens": {"constant": {"tokens": 200_000}}}, False),
+    ],
+)
+def test_a_scorer_holds_instructions_sample_and_judgement(
+    beside: dict[str, Any], fits: bool
+) -> None:
+    tree = loop_tree(reward={"model": SCORER | {"model": "qwen3-8b"} | beside})
+    if fits:
+        planned(tree)
+        return
+    with pytest.raises(ScenarioError, match=r"of instructions and judgement, and a scorer reads"):
+        planned(tree)
+
+
+@pytest.mark.parametrize(
     ("scorer", "says"),
     [
         ({"engines": 8}, "topology.nodes higher"),

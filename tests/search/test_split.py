@@ -24,8 +24,21 @@ def test_only_the_splits_that_are_named_are_tried() -> None:
 
 
 def test_one_split_is_no_choice() -> None:
-    with pytest.raises(ScenarioError, match="give 1 splits"):
+    with pytest.raises(ScenarioError, match="name two numbers or more"):
         splits(planned(TREE), [3])
+
+
+def test_a_number_of_engines_that_cannot_be_had_is_not_dropped_in_silence() -> None:
+    with pytest.raises(ScenarioError, match="--engines: 6, 1000 cannot be had from 6 GPUs"):
+        splits(planned(TREE), [2, 4, 6, 1000])
+
+
+def test_gpus_that_a_split_has_no_use_for_are_counted() -> None:
+    tree = loop_tree({"asynchronous": {}}, trainer={"layout": {"tp": 2, "dp": 2}})
+    found = splits(planned(tree), [1, 2, 3])
+    assert [(s.rollout_gpus, s.trainer_gpus, s.idle_gpus) for s in found] == [
+        (1, 4, 1), (2, 4, 0), (3, 2, 1),
+    ]  # fmt: skip
 
 
 def test_a_trainer_that_takes_turns_cannot_be_split_off() -> None:

@@ -153,6 +153,11 @@ class TrainingLayout:
                 "training.layout: sequence_parallel=true divides tokens over tp=1 devices; "
                 "set tp to 2 or more, or leave it out"
             )
+        if self.vocabulary != "ends" and self.pp == 1:
+            raise ScenarioError(
+                f"training.layout: vocabulary '{self.vocabulary}' has no effect with pp=1, where "
+                "one stage has both ends; leave it out, or write pp 2 or more"
+            )
         _divides("tp · cp · dp GPUs of a stage", self.stage_gpus, "ep · etp", self._expert_gpus)
 
     @property
@@ -193,11 +198,16 @@ class TrainingLayout:
             _divides(f"expert width of {name}", ffn.width, "etp", self.expert_tp)
         elif not isinstance(ffn, NoFfn):
             _divides(f"feed-forward width of {name}", ffn.width, "tp", self.tp)
-        if isinstance(ffn, MoeFfn) or self.ep == 1:
+        if any(isinstance(x.ffn, MoeFfn) for x in model.layer_counts):
             return
-        if not any(isinstance(x.ffn, MoeFfn) for x in model.layer_counts):
+        if self.ep > 1:
             raise ScenarioError(
                 f"training.layout: ep={self.ep} divides experts and {name} has none; set ep = 1"
+            )
+        if self.etp is not None:
+            raise ScenarioError(
+                f"training.layout: etp={self.etp} divides an expert and {name} has none; leave it "
+                "out"
             )
 
 

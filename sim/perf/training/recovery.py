@@ -20,7 +20,7 @@ HOUR = 3600.0
 class Failures:
     """Exponential, independent of each other."""
 
-    gpu_mtbf_hours: Annotated[float, Field(gt=0)] = 50_700.0
+    gpu_mtbf_hours: Annotated[float, Field(ge=0.001)] = 50_700.0
     """Mean time of one GPU, and of what belongs to it, between failures: 419 unexpected
     interruptions in 54 days on 16,384 H100 (Llama 3, arXiv 2407.21783, section 3.3.4)."""
 

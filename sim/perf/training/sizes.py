@@ -117,13 +117,23 @@ def lora_params(model: Model, rank: int) -> int:
     return sum(n * lora_of(x, model.hidden, rank) for x, n in model.layer_counts.items())
 
 
+def lora_tensors(model: Model) -> int:
+    """Matrices of those adapters, two each."""
+    return sum(2 * n * len(_adapted(x, model.hidden)) for x, n in model.layer_counts.items())
+
+
 def lora_of(layer: Layer, hidden: int, rank: int) -> int:
+    return sum(rank * (i + o) for i, o in _adapted(layer, hidden))
+
+
+def _adapted(layer: Layer, hidden: int) -> list[tuple[int, int]]:
+    """(in, out) of the matrices that have adapters."""
     shapes = list(attention_matrices(layer.attention, hidden).values())
     ffn = layer.ffn
     width = ffn.shared_width if isinstance(ffn, MoeFfn) else ffn.width
     if width:
         shapes += mlp_matrices(hidden, width, ffn.gated).values()
-    return sum(rank * (i + o) for i, o in shapes)
+    return shapes
 
 
 def trained_on(layout: TrainingLayout, model: Model, recipe: Recipe, stage: int) -> Params:

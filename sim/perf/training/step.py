@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sim.catalog.gpu import Gpu
-from sim.catalog.model import Layer, Model, MoeFfn
+from sim.catalog.model import Layer, Model
 from sim.errors import ScenarioError
 from sim.network.topology import Topology
 from sim.perf.attentions.grouped import ACTIVATION_BYTES
@@ -20,6 +20,7 @@ from sim.perf.training.memory import training_memory
 from sim.perf.training.nics import Nics
 from sim.perf.training.outcome import TrainingStep
 from sim.perf.training.outside import Outside, Stages
+from sim.perf.training.pairing import check_recipe
 from sim.perf.training.play import Times, play
 from sim.perf.training.recipe import Recipe
 from sim.perf.training.sizes import Stage, StepFlops, stages_of, step_flops
@@ -302,7 +303,7 @@ def trainer(
     """
     chosen = recipe or Recipe()
     layout.check(model)
-    _check_recipe(layout, chosen, model)
+    check_recipe(layout, chosen, model)
     kernels = TrainingKernels(gpu, shelf or Shelf(gpu, ENGINES), model.hidden)
     wires, stages = (
         training_wires(topology, layout, devices, nics),
@@ -323,22 +324,3 @@ def plan_step(
 ) -> TrainingStep:
     """One step of a trainer made for it; to plan many, keep the `trainer`."""
     return trainer(model, gpu, topology, layout, recipe).plan(batch, check=check)
-
-
-def _check_recipe(layout: TrainingLayout, recipe: Recipe, model: Model) -> None:
-    moe = any(isinstance(x.ffn, MoeFfn) for x in model.layer_counts)
-    if moe and layout.dispatches and layout.tp > 1 and not layout.sequence_parallel:
-        raise ScenarioError(
-            f"training.layout: ep={layout.ep}, etp={layout.expert_tp} with tp={layout.tp} needs "
-            "sequence_parallel=true, or every token would be dispatched tp times; set it, or tp = 1"
-        )
-    if recipe.swap is not None and (recipe.recompute != "full" or layout.pp > 1):
-        raise ScenarioError(
-            f"training.recipe: swap needs recompute 'full' and one stage, not '{recipe.recompute}' "
-            f"and pp={layout.pp}; set them so, or leave swap out"
-        )
-    if recipe.zero >= 2 and layout.pp > 1:
-        raise ScenarioError(
-            f"training.recipe: zero={recipe.zero} with pp={layout.pp} would reduce gradients for "
-            "every micro-batch of the pipeline; use zero: 1, or pp = 1"
-        )

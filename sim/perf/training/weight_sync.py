@@ -33,18 +33,18 @@ class WeightSync:
     pull: bool = False
     """`relay` only: the chain ends in host memory beside every engine, from which the engine takes
     its weights over PCIe when it likes (relay workers of Laminar, arXiv 2510.12633)."""
-    pcie_fraction: Annotated[float, Field(gt=0, le=1)] = 0.8
+    pcie_fraction: Annotated[float, Field(ge=0.001, le=1)] = 0.8
     """Achieved part of PCIe bandwidth of a pull. assumed: large pinned copies."""
     sparse_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the parameters that is sent, those that changed in the engines' format; below 1 the
     new weights are compared with those sent before. Reinforcement learning changes 5 to 30 % of
     the 16-bit weights over a whole run (arXiv 2505.11711)."""
-    index_bytes: Annotated[float, Field(ge=0)] = 4.0
+    index_bytes: Annotated[float, Field(ge=0, le=64)] = 4.0
     """Beside every parameter of a sparse sync: its place. assumed: a 32-bit number."""
     gather: Literal["whole", "tensors"] = "whole"
     """What senders gather first, if they do (`gathered_params`): all at once, or tensor by tensor,
     each a collective of all senders."""
-    bytes_per_param: Annotated[float, Field(gt=0)] = 2.0
+    bytes_per_param: Annotated[float, Field(gt=0, le=8)] = 2.0
     """What is sent: 2 in bf16, 1 + scales in FP8."""
     quantise: Literal["none", "sender", "receiver"] = "none"
     """Who turns 16-bit weights into the engines' format: the sender (fewer bytes sent), or every
@@ -54,13 +54,29 @@ class WeightSync:
     NeMo-RL's documentation, Qwen3-30B-A3B in bf16 on H100, 0.74 to 1.00 s for 18,867 tensors."""
     quantise_tensor_s: Seconds = 130e-6
     """More host time per tensor that is quantised: the same model in FP8, 2.9 to 4.0 s."""
-    wire_fraction: Annotated[float, Field(gt=0, le=1)] = 0.8
+    wire_fraction: Annotated[float, Field(ge=0.001, le=1)] = 0.8
     """Achieved part of the wires' bandwidth. assumed: large messages by NCCL or RDMA."""
-    pieces: Annotated[int, Field(ge=1)] = 64
+    pieces: Annotated[int, Field(ge=1, le=1_000_000)] = 64
     """Pieces that a relay cuts the weights into."""
     reload_s: Seconds = 0.2
     """Pausing, flushing and resuming an engine: what is left of NeMo-RL's Qwen3-4B, 0.21 to 0.34 s,
     which has few tensors and few bytes."""
+
+    def assumptions(self, *, colocated: bool = False) -> list[dict[str, str]]:
+        """The figures above that are used and that the user left as they are."""
+        rows = [("wire_fraction", "assumed: large messages by NCCL or RDMA", True)]
+        rows += [("reload_s", "fitted: what is left of NeMo-RL's sync of Qwen3-4B", True)]
+        apart, quantised = not colocated, self.quantise != "none"
+        fit = "fitted: NeMo-RL's sync of Qwen3-30B-A3B on H100, in "
+        rows += [("per_tensor_s", f"{fit}bf16", apart)]
+        rows += [("quantise_tensor_s", f"{fit}FP8", apart and quantised)]
+        rows += [("pcie_fraction", "assumed: large pinned copies", apart and self.pull)]
+        rows += [("index_bytes", "assumed: a 32-bit number", apart and self.sparse_share < 1.0)]
+        return [
+            {"what": f"weight_sync.{name}", "value": f"{value:g}", "source": source}
+            for name, source, used in rows
+            if used and (value := getattr(self, name)) == getattr(WeightSync(), name)
+        ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ class Asynchronous:
     staleness: NonNegativeInt = 1
     """Versions that a prompt may be ahead of the trainer when it is submitted (AReaL's η,
     `max_head_offpolicyness`). 0: a batch is submitted when the one before it has been trained on.
-    """
+    More than the loop has steps is as many as those."""
     update: Literal["in_flight", "interrupt", "drain"] = "in_flight"
     """What new weights do to samples that are being generated. `in_flight`: engines pause after a
     pass, load, and go on with the KV they have. `interrupt`: the KV of every sample is dropped and
@@ -79,7 +79,8 @@ class Asynchronous:
     def _admit(self, loop: Loop) -> None:
         """As many prompts as the rule admits now."""
         wanted = loop.prompts_per_step
-        left = admissible(loop.version, wanted, self.staleness, loop.submitted - loop.dropped)
+        ahead = min(self.staleness, loop.steps)
+        left = admissible(loop.version, wanted, ahead, loop.submitted - loop.dropped)
         if left:
             loop.submit(left)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class OverSampling:
     """The first come are trained on."""
 
-    factor: Annotated[float, Field(gt=1)] = 1.25
+    factor: Annotated[float, Field(gt=1, le=100)] = 1.25
     """Prompts begun over prompts trained on. assumed: as tail packing's short rounds
     (RollPacker, arXiv 2509.21009)."""
 

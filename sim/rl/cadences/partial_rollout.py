@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class PartialRollout:
     """Stop when there is enough; go on later."""
 
-    factor: Annotated[float, Field(ge=1)] = 2.0
+    factor: Annotated[float, Field(ge=1, le=100)] = 2.0
     """Prompts in flight when generation begins over prompts trained on. assumed: twice as many;
     APRIL leaves it to the user."""
     kv: Literal["recompute", "keep"] = "recompute"

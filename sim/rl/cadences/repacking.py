@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Repacking:
     """Engines by themselves, merged when they run dry."""
 
-    every_s: Annotated[Seconds, Field(gt=0)] = 5.0
+    every_s: Annotated[Seconds, Field(ge=0.01)] = 5.0
     """Seconds between two looks at the engines: Laminar's."""
     full: Annotated[float, Field(gt=0, le=1)] = 0.95
     """Share of its KV pool up to which an engine is filled by others. assumed: a little below all

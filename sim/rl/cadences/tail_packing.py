@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 class TailPacking:
     """Short rounds and long rounds."""
 
-    prompts_factor: Annotated[float, Field(ge=1)] = 1.25
+    prompts_factor: Annotated[float, Field(ge=1, le=100)] = 1.25
     """Prompts begun in a short round over prompts trained on: RollPacker's."""
-    samples_factor: Annotated[float, Field(ge=1)] = 1.25
+    samples_factor: Annotated[float, Field(ge=1, le=100)] = 1.25
     """Samples begun of each prompt over samples trained on: RollPacker's."""
 
     def __post_init__(self) -> None:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sim.clock import Clock
 from sim.engine.settings import EngineSettings
 from sim.perf.layouts import Layout
@@ -15,6 +18,12 @@ from sim.perf.timers import Timer
 from sim.plugins import policy
 from sim.rl.samples import Sample
 from sim.rng import Draws
+from sim.workload.lengths import Lengths
+
+Ints = NDArray[np.int64]
+
+REWARD = "rl.reward"
+"""Stream of the draws of scoring."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +38,18 @@ class Served:
     precision: Precision
     timer: Timer
     engine: EngineSettings
+    instruction_tokens: int = 0
+    """Read beside every sample."""
+    output_tokens: Lengths | None = None
+    """Law of what is written for a sample."""
+
+    def added_tokens(self, draws: Draws, samples: Ints, base: Path | None) -> Ints:
+        """Tokens that the model reads and writes beside samples (by their numbers for draws)."""
+        read = np.full_like(samples, self.instruction_tokens)
+        if self.output_tokens is None:
+            return read
+        written = self.output_tokens.sample(draws, samples.reshape(-1), base)
+        return np.asarray(read + written.reshape(samples.shape))
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,8 +76,9 @@ class ScoringModel:
             enable_prefix_caching=False,
         )
         return Served(
-            self.model, self.engines, self.gpu, self.layout, self.precision, self.timer, engine
-        )
+            self.model, self.engines, self.gpu, self.layout, self.precision, self.timer, engine,
+            self.instruction_tokens, self.output_tokens,
+        )  # fmt: skip
 
     def start(self, services: RewardServices) -> _Scoring:
         """All engines idle."""
