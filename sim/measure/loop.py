@@ -27,6 +27,7 @@ WAITS = ("exposed_generation_s", "exposed_reward_s")
 SAMPLE_COLUMNS = (
     "sample", "request", "response_tokens", "submitted_s", "generated_s", "scored_s", "state",
     "step", "uses", "first_version", "last_version", "staleness", "staleness_max",
+    "tools_s", "tools_wait_s", "reward_s", "reward_wait_s",
 )  # fmt: skip
 
 

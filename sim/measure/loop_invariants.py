@@ -72,6 +72,9 @@ def _check_samples(loop: Loop) -> None:
         raise BrokenInvariant("samples are not numbered from 0 without holes")
     _no_sample(s, s["generated_s"] < s["submitted_s"], "has its last token before it was asked for")
     _no_sample(s, s["scored_s"] < s["generated_s"] - NANOSECOND, "is scored before its last token")
+    for name in ("tools", "reward"):
+        over = s[f"{name}_wait_s"] > s[f"{name}_s"] + _slack(np.nan_to_num(s["scored_s"]))
+        _no_sample(s, over, f"stands in line for longer than its {name}_s")
     wrong = trained & ~((s["step"] >= 0) & (s["step"] < len(loop)))
     _no_sample(s, wrong, "was trained on in a step that is not there")
     _no_sample(s, ~trained & (s["step"] != NONE), "was not trained on and names a step")

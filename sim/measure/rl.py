@@ -11,6 +11,8 @@ from sim.measure.ledger import Floats
 from sim.measure.loop import STEP_PARTS, Loop
 from sim.measure.loop_bottleneck import loop_bottleneck
 from sim.measure.loop_invariants import sample_counts
+from sim.measure.loop_outside import lives, outside, tools_part
+from sim.measure.loop_turns import idle_beside_work, takes_turns
 from sim.measure.quantiles import Weighted, stats
 from sim.measure.spells import Spells
 from sim.measure.utilisation import Activity, engine_totals
@@ -39,17 +41,21 @@ def rl_summary(loop: Loop, activity: Activity, speculation: Numbers | None = Non
         return _what(loop) | fates | {"bottleneck": "The run ended before its first step did."}
     numbers = _what(loop) | {"step_s": stats(loop.step_s), "step_s_interval": _interval(loop)}
     numbers |= {name: stats(loop.steps[name]) for name in SECONDS}
+    spells = Spells.of(activity)
+    steady = _steady(loop, activity, spells)
     numbers |= {
-        "steady": _steady(loop),
+        "steady": steady,
         "shares": _shares(loop),
         "staleness": _staleness(loop),
         "accepted_samples_per_s": _per_s(loop, loop.steps["samples"]),
         "response_tokens": _lengths(loop),
+        "lives": lives(loop),
     }
     numbers |= _rates(loop, activity)
-    numbers |= {"rollout": _rollout(loop, activity), "trainer": _trainer(loop)}
-    numbers |= drafting_bound(numbers["shares"]["generation"], speculation) | fates
-    return numbers | {"bottleneck": loop_bottleneck(numbers)}
+    numbers |= {"rollout": _rollout(loop, activity, spells), "trainer": _trainer(loop)}
+    shares, turns = steady["shares"], steady["takes_turns"]
+    numbers |= drafting_bound(shares["generation"], speculation if turns else None) | fates
+    return numbers | {"bottleneck": loop_bottleneck(numbers, loop.facts)}
 
 
 def _what(loop: Loop) -> Numbers:
@@ -68,8 +74,8 @@ def _interval(loop: Loop) -> Numbers | None:
     return {"mean": found.mean, "low": low, "high": high, "level": LEVEL, "rule": found.rule}
 
 
-def _steady(loop: Loop) -> Numbers:
-    """Means without the first steps."""
+def _steady(loop: Loop, activity: Activity, spells: Spells) -> Numbers:
+    """Means and shares without the first steps, and what a verdict on the loop needs."""
     first = loop.warm_up
     c = {name: values[first:] for name, values in loop.steps.items()}
     rule = (
@@ -84,17 +90,40 @@ def _steady(loop: Loop) -> Numbers:
         "step_s": float((c["end_s"] - c["start_s"]).mean()),
         **means,
         "accepted_samples_per_s": int(c["samples"].sum()) / length if length > 0 else None,
-    }
+        "staleness": _of_tokens(c),
+        "takes_turns": takes_turns(loop),
+        "shares": _shares(loop, first),
+        "tools_share": _tools_share(loop, first),
+        "outside": outside(loop, first),
+        "rollout": _rollout(loop, activity, spells, first)
+        | {"idle_beside_work": idle_beside_work(loop, activity, spells, first)},
+        "trainer": _trainer(loop, first),
+    } | _rates(loop, activity, first)
 
 
-def _shares(loop: Loop) -> dict[str, float]:
-    """Shares of the time of all steps, by what the trainer does or waits for; they sum to 1."""
-    whole = float(loop.step_s.sum())
+def _of_tokens(c: dict[str, Any]) -> Numbers:
+    """Mean staleness over the response tokens of some steps, and the largest."""
+    tokens = float(c["response_tokens"].sum())
+    lag = float((c["staleness"] * c["response_tokens"])[c["response_tokens"] > 0].sum())
+    return {"mean": lag / tokens if tokens else None, "max": int(c["staleness_max"].max())}
+
+
+def _shares(loop: Loop, first: int = 0) -> dict[str, float]:
+    """Shares of the time of the steps from `first` on, by what the trainer does or waits for; they
+    sum to 1."""
+    whole = float(loop.step_s[first:].sum())
     spent = {
-        name: sum(float(loop.steps[column].sum()) for column in columns)
+        name: sum(float(loop.steps[column][first:].sum()) for column in columns)
         for name, columns in SHARES.items()
-    } | {"other_wait": float(loop.other_wait_s.sum())}
+    } | {"other_wait": float(loop.other_wait_s[first:].sum())}
     return {name: seconds / whole if whole > 0 else 0.0 for name, seconds in spent.items()}
+
+
+def _tools_share(loop: Loop, first: int) -> float:
+    """Of the time of the steps from `first` on, the part of exposed generation that tools take."""
+    whole = float(loop.step_s[first:].sum())
+    spent = float((loop.steps["exposed_generation_s"] * tools_part(loop))[first:].sum())
+    return spent / whole if whole > 0 else 0.0
 
 
 def _staleness(loop: Loop) -> Numbers:
@@ -120,24 +149,29 @@ def _lengths(loop: Loop) -> Numbers:
     }
 
 
-def _rates(loop: Loop, activity: Activity) -> Numbers:
-    """Tokens per second and GPU, made (by pool, and over all GPUs) and trained on."""
-    c, fleet, gpus = loop.steps, activity.fleet, loop.gpus
-    made = engine_totals(activity, Window("loop", loop.start_s, loop.end_s, ""))["sampled_tokens"]
+def _rates(loop: Loop, activity: Activity, first: int = 0) -> Numbers:
+    """Tokens per second and GPU in the steps from `first` on, made (by pool, and over all GPUs) and
+    trained on."""
+    fleet, gpus, start = activity.fleet, loop.gpus, float(loop.steps["start_s"][first])
+    made = engine_totals(activity, Window("loop", start, loop.end_s, ""))["sampled_tokens"]
+
+    def per_s(amounts: Any, share: int = 1) -> float | None:
+        return _per_s(loop, amounts, share, start)
+
     pools = {}
     for number, name in enumerate(fleet.pools):
         mine = fleet.pool == number
-        pools[name] = _per_s(loop, made[mine], int(fleet.gpus[mine].sum()))
-    used = c["prompt_tokens"] + c["response_tokens"]
+        pools[name] = per_s(made[mine], int(fleet.gpus[mine].sum()))
+    used = (loop.steps["prompt_tokens"] + loop.steps["response_tokens"])[first:]
     return {
-        "response_tokens_per_s": _per_s(loop, made),
-        "response_tokens_per_s_per_gpu": {"all": _per_s(loop, made, gpus["total"]), **pools},
-        "trained_tokens_per_s_per_gpu": _per_s(loop, used, gpus["total"]),
+        "response_tokens_per_s": per_s(made),
+        "response_tokens_per_s_per_gpu": {"all": per_s(made, gpus["total"]), **pools},
+        "trained_tokens_per_s_per_gpu": per_s(used, gpus["total"]),
     }
 
 
-def _per_s(loop: Loop, amounts: Any, share: int = 1) -> float | None:
-    length = (loop.end_s - loop.start_s) * share
+def _per_s(loop: Loop, amounts: Any, share: int = 1, start_s: float | None = None) -> float | None:
+    length = (loop.end_s - (loop.start_s if start_s is None else start_s)) * share
     return float(amounts.sum()) / length if length > 0 else None
 
 
@@ -154,12 +188,12 @@ def rollout_idle(loop: Loop, activity: Activity, spells: Spells | None = None) -
     return np.asarray(np.where(share < 1.0 - 1e-9, np.clip(1.0 - share, 0.0, 1.0), 0.0))
 
 
-def _rollout(loop: Loop, activity: Activity) -> Numbers:
-    length = loop.step_s
-    idle, whole = float((rollout_idle(loop, activity) * length).sum()), float(length.sum())
+def _rollout(loop: Loop, activity: Activity, spells: Spells, first: int = 0) -> Numbers:
+    length = loop.step_s[first:]
+    idle, whole = rollout_idle(loop, activity, spells)[first:], float(length.sum())
     return {
-        "idle_share": idle / whole if whole > 0 else None,
-        "tail_share": float(tail_s(loop).sum()) / whole if whole > 0 else None,
+        "idle_share": float((idle * length).sum()) / whole if whole > 0 else None,
+        "tail_share": float(tail_s(loop)[first:].sum()) / whole if whole > 0 else None,
     }
 
 
@@ -178,13 +212,14 @@ def tail_s(loop: Loop) -> Floats:
     return np.asarray(np.minimum(tail, c["exposed_generation_s"]))
 
 
-def _trainer(loop: Loop) -> Numbers:
-    """The trainer's time, and what it does with it. MFU and bubble are means over training time."""
-    c, gpus = loop.steps, loop.gpus["trainer"]
+def _trainer(loop: Loop, first: int = 0) -> Numbers:
+    """The trainer's time in the steps from `first` on, and what it does with it. MFU and bubble are
+    means over training time."""
+    c, gpus = {k: values[first:] for k, values in loop.steps.items()}, loop.gpus["trainer"]
     train = float(c["train_s"].sum())
     used = float((c["prompt_tokens"] + c["response_tokens"]).sum())
     weigh = {name: float((c[name] * c["train_s"]).sum()) for name in ("mfu", "bubble")}
-    whole = float(loop.step_s.sum())
+    whole = float(loop.step_s[first:].sum())
     return {
         "idle_share": float(c["wait_s"].sum()) / whole if whole > 0 else None,
         "tokens_per_s_per_gpu": used / (train * gpus) if train > 0 and gpus else None,
@@ -196,7 +231,8 @@ def _trainer(loop: Loop) -> Numbers:
 def drafting_bound(generation: float, speculation: Numbers | None) -> Numbers:
     """What drafting can give end to end: S ≤ 1 ÷ (R/α + 1 − R), with R the share of exposed
     generation without it and α the tokens of a verify step (arXiv 2604.26779, §3). R is worked out
-    from the share with it and the speed-up s that it brought: R = R's ÷ (R's + 1 − R')."""
+    from the share with it and the speed-up s that it brought: R = R's ÷ (R's + 1 − R'). It holds
+    for loops that take turns; beside training, quicker generation hides more than it shortens."""
     told: Numbers = {"generation_share_without_drafts": None, "end_to_end_bound": None}
     speculation = speculation or {}
     accepted, gain = (_mean(speculation.get(k)) for k in ("acceptance_length",

@@ -3,8 +3,8 @@
 acceptance_length     tokens ÷ verify steps of a sequence, the target's own token included; of
                       steps with drafts
 draft_length          drafts per verify step, weighted by the tokens given
-speedup_over_plain    plain step of the same decodes ÷ (their drafts and verify pass), times the
-                      tokens of a sequence in it; weighted by the tokens given. Below 1 where
+speedup_over_plain    seconds that the same tokens would take in plain steps of the same decodes ÷
+                      seconds of their drafts and verify passes, both summed. Below 1 where
                       speculation costs more than it gives
 """
 
@@ -40,27 +40,28 @@ def speculation_summary(run: RunFolder, window: Window) -> dict[str, Any] | None
         i for i, name in enumerate(fleet.pools)
         if any(e.get("speculation", "none") != "none" for e in fleet.engines if e["pool"] == name)
     ]  # fmt: skip
-    whole = _summary(rows, np.isin(pool, drafting))
+    whole = speculation_numbers(rows, np.isin(pool, drafting))
     if len(drafting) > 1:
-        whole["pools"] = {fleet.pools[i]: _summary(rows, pool == i) for i in drafting}
+        whole["pools"] = {fleet.pools[i]: speculation_numbers(rows, pool == i) for i in drafting}
     return whole
 
 
-def _summary(rows: Columns, mine: NDArray[np.bool_]) -> dict[str, Any]:
+def speculation_numbers(rows: Columns, mine: NDArray[np.bool_]) -> dict[str, Any]:
+    """Of some of the rows of `steps`; `share` is the part of a row that counts."""
     r = {name: values[mine] for name, values in rows.items()}
     tokens = (r["n"] * r["decodes"] + r["accepted"]) * r["share"]
     steps = r["n"] * r["decodes"] * r["share"]
     drafted = r["draft_tokens"] > 0
     drafts = float((r["drafts"] * r["share"]).sum())
     each = np.divide(tokens, steps, out=np.ones(len(steps)), where=steps > 0)
-    gain = np.divide(r["plain_s"], r["decode_alone_s"], out=np.zeros(len(steps)),
-                     where=r["decode_alone_s"] > 0)  # fmt: skip
+    alone = float((r["decode_alone_s"] * r["share"]).sum())
+    plain = float((r["plain_s"] * each * r["share"]).sum())
     accepted = float((r["accepted"] * r["share"]).sum())
     return {
         "draft_length": _mean(r["draft_tokens"], tokens),
         "acceptance_length": _mean(each[drafted], steps[drafted]),
         "acceptance_rate": accepted / drafts if drafts else None,
-        "speedup_over_plain": _mean(gain * each, tokens),
+        "speedup_over_plain": plain / alone if alone else None,
         "drafted_share": _mean(drafted.astype(np.float64), tokens),
         "drafts": round(drafts),
         "accepted": round(accepted),

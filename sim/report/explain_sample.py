@@ -19,6 +19,9 @@ FATES = {
     "in_flight": "still on its way when the run ended",
 }
 
+WORTH_TELLING_S = 1e-9
+"""Shorter waiting is rounding."""
+
 
 def sample_of(run: RunFolder, number: int) -> dict[str, Any]:
     """The row of a sample, with `state` as a word, and `trained_by`: the row of the step that
@@ -63,7 +66,7 @@ def _events(s: dict[str, Any]) -> list[tuple[float, str]]:
     if not isnan(s["generated_s"]):
         events.append((s["generated_s"], f"last token{_on_the_way(s)}"))
     if not isnan(s["scored_s"]):
-        took = f" after {human_seconds(s['reward_s'])} of scoring" if s["reward_s"] > 0 else ""
+        took = f" after {_in_line(s, 'reward', 'scoring')}" if s["reward_s"] > 0 else ""
         events.append((s["scored_s"], f"reward is known{took}"))
     step = s["trained_by"]
     if step is not None:
@@ -82,8 +85,17 @@ def _on_the_way(s: dict[str, Any]) -> str:
     if s["interruptions"]:
         said.append(f"interrupted {s['interruptions']} time(s)")
     if s["tools_s"] > 0:
-        said.append(f"{human_seconds(s['tools_s'])} in tools")
+        said.append(_in_line(s, "tools", "tools at work"))
     return f" ({', '.join(said)})" if said else ""
+
+
+def _in_line(s: dict[str, Any], who: str, doing: str) -> str:
+    """The time with tools or scorers: in line for them, and what they took."""
+    waited, whole = s[f"{who}_wait_s"], s[f"{who}_s"]
+    worked = f"{human_seconds(max(whole - waited, 0.0))} of {doing}"
+    if waited < WORTH_TELLING_S:
+        return worked
+    return f"{human_seconds(waited)} of waiting in line and {worked}"
 
 
 def _row(run: RunFolder, table: str, key: str, number: int) -> dict[str, Any]:

@@ -29,11 +29,12 @@ def _half(rl: dict[str, Any]) -> str:
 
 
 def _time(rl: dict[str, Any]) -> list[Card]:
-    shares, rollout, trainer = rl["shares"], rl["rollout"], rl["trainer"]
+    steady = rl["steady"]
+    shares, rollout, trainer = steady["shares"], steady["rollout"], steady["trainer"]
     return [
         Card(
             "Step, mean",
-            seconds(rl["steady"]["step_s"]),
+            seconds(steady["step_s"]),
             f"{_half(rl)}{number(rl['steps'])} steps, mean of all {seconds(rl['step_s']['mean'])}",
             "From the end of one step to the end of the next, without the first steps, with the "
             "half-width of its 95 % interval.",
@@ -42,22 +43,23 @@ def _time(rl: dict[str, Any]) -> list[Card]:
             "Exposed generation",
             percent(shares["generation"]),
             f"{percent(rollout['tail_share'])} for the longest tenth",
-            "Share of the loop's time in which the trainer waits for tokens, and the part of it in "
-            "which nine tenths of the step's samples are there.",
+            "Share of a step in which the trainer waits for tokens, and the part of it in which "
+            "nine tenths of the step's samples are there; without the first steps.",
         ),
         Card(
             "Training",
             percent(shares["training"]),
             f"MFU {percent(trainer['mfu'])} · bubble {percent(trainer['bubble'])}",
-            "Share of the loop's time that the trainer prepares, scores and trains; model FLOP/s "
-            "over peak, and the idle part of the busiest stage, both while it trains.",
+            "Share of a step that the trainer prepares, works out log-probabilities and trains; "
+            "model FLOP/s over peak, and the idle part of the busiest stage, both while it trains; "
+            "without the first steps.",
         ),
         Card(
             "Rollout GPUs idle",
             percent(rollout["idle_share"]),
             f"trainer waits {percent(trainer['idle_share'])}",
-            "Share of the loop's time in which the rollouts' GPUs run nothing; work of a trainer "
-            "that takes turns with them is not idleness.",
+            "Share of a step in which the rollouts' GPUs run nothing; work of a trainer that takes "
+            "turns with them is not idleness; without the first steps.",
         ),
     ]
 

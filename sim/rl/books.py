@@ -139,6 +139,7 @@ class Books:
         self.counts[state] += 1
         trained = state == TRAINED
         lag, most = sample.staleness(version) if trained else (float("nan"), NONE)
+        scored = sample.scored_s == sample.scored_s
         self.log.samples(
             (
                 sample.number,
@@ -152,7 +153,9 @@ class Books:
                 sample.generated_s,
                 sample.scored_s,
                 sample.tools_s,
-                sample.scored_s - sample.generated_s if sample.scored_s == sample.scored_s else 0.0,
+                sample.tools_wait_s,
+                sample.scored_s - sample.generated_s if scored else 0.0,
+                sample.reward_wait_s if scored else 0.0,
                 state,
                 step,
                 sample.uses,

@@ -75,6 +75,8 @@ class RlPlan:
             "trainer_layout": s.trainer.layout.text,
             "colocated": self.colocated,
             "epochs": s.trainer.epochs,
+            "reward": _at_once(s.reward),
+            "environment": _at_once(s.environment),
         }
 
     def preview(self) -> dict[str, object]:
@@ -198,6 +200,13 @@ def place_trainer(
             "topology.nodes higher, lower dp, or write placement: colocated"
         )
     return tuple(d.index for d in chosen)
+
+
+def _at_once(who: object) -> dict[str, object]:
+    """Who scores, or what happens between turns, and how many work at once where that is limited,
+    under the name of the setting."""
+    limits = {name: getattr(who, name, None) for name in ("workers", "engines")}
+    return {"name": name_of(who)} | {name: n for name, n in limits.items() if n is not None}
 
 
 def _fullest(s: RlSettings, whole: Ints) -> int:

@@ -38,6 +38,11 @@ class Sample:
     generated_s: float = NAN
     scored_s: float = NAN
     tools_s: float = 0.0
+    """Between its turns, in line for a worker included."""
+    tools_wait_s: float = 0.0
+    """Of them, in line."""
+    reward_wait_s: float = 0.0
+    """In line for whoever scores."""
     state: int = IN_FLIGHT
     unwanted: bool = False
     """It was given up, and leaves its engine when the pass that works on it commits."""

@@ -13,7 +13,8 @@ from sim.clock import ARRIVAL, Clock
 @dataclass(frozen=True, slots=True)
 class _Job:
     seconds: Callable[[], float]
-    done: Callable[[], None]
+    done: Callable[[float], None]
+    asked_s: float
 
 
 @dataclass(eq=False, slots=True)
@@ -26,20 +27,22 @@ class Workers:
     busy: int = 0
     _line: deque[_Job] = field(default_factory=deque)
 
-    def do(self, seconds: Callable[[], float], done: Callable[[], None]) -> None:
-        """Work for `seconds()`, asked when a worker begins, then call `done`."""
-        self._line.append(_Job(seconds, done))
+    def do(self, seconds: Callable[[], float], done: Callable[[float], None]) -> None:
+        """Work for `seconds()`, asked when a worker begins, then call `done` with the seconds that
+        the job stood in line."""
+        self._line.append(_Job(seconds, done, self.clock.now))
         self._begin()
 
     def _begin(self) -> None:
         while self._line and (self.count is None or self.busy < self.count):
             job = self._line.popleft()
             self.busy += 1
-            event = self.clock.at(self.clock.now + job.seconds(), ARRIVAL)
+            now = self.clock.now
+            event = self.clock.at(now + job.seconds(), ARRIVAL)
             if event.callbacks is not None:
-                event.callbacks.append(partial(self._ended, job))
+                event.callbacks.append(partial(self._ended, job, now - job.asked_s))
 
-    def _ended(self, job: _Job, event: object) -> None:
+    def _ended(self, job: _Job, waited_s: float, event: object) -> None:
         self.busy -= 1
         self._begin()
-        job.done()
+        job.done(waited_s)

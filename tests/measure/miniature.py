@@ -203,7 +203,7 @@ def loop() -> Tables:
         ("trainer", "wait", 0, 0, 4), ("trainer", "train", 0, 4, 7), ("trainer", "wait", 1, 8, 10),
         ("trainer", "train", 1, 10, 13), ("weight_sync", "sync", 0, 7, 8),
         ("weight_sync", "sync", 1, 13, 14), ("reward", "reward", 0, 3, 4),
-        ("rollout", "generation", 0, 0, 3), ("rollout", "generation", 1, 3, 10),
+        ("rollout", "generation", 0, 0, 3), ("rollout", "generation", 1, 3, 14),
     ):  # fmt: skip
         t.add("rl_phases", actor=actor, phase=phase, step=step, start_s=start_s, end_s=end_s)
     trained = {"state": "trained", "uses": 1, "turns": 1, "prompt_tokens": 10}

@@ -171,6 +171,10 @@ def broken_scoring(t: Tables) -> None:
     t.rows["samples"][1]["scored_s"] = 8.5
 
 
+def broken_line(t: Tables) -> None:
+    t.rows["samples"][1]["reward_wait_s"] = 1.5
+
+
 def broken_books(t: Tables) -> None:
     t.rows["rl_steps"][0]["in_flight"] = 0
 
@@ -197,6 +201,7 @@ def broken_fate(t: Tables) -> None:
         (broken_mean, "step 1 of the loop has another staleness than its samples"),
         (broken_times, "sample 0 is scored before its last token"),
         (broken_scoring, "sample 1 was trained on unscored"),
+        (broken_line, "sample 1 stands in line for longer than its reward_s"),
         (broken_books, "step 0 of the loop has lost samples"),
         (broken_count, "6 samples were begun but these were recorded: 4 trained"),
         (broken_fate, "sample 4 was not trained on and names a step"),
@@ -243,9 +248,81 @@ def test_the_bottleneck_is_what_most_of_the_step_goes_into(
 
 
 def test_of_two_pools_the_one_that_waits_less_holds_up_the_other(tmp_path: Path) -> None:
-    apart = measure(loop().write(tmp_path / "apart"))["rl"]
-    assert apart["shares"]["training"] > apart["shares"]["generation"]
-    assert apart["bottleneck"].startswith("Rollouts: the trainer waits 36 % of the step")
+    t = loop()
+    t.rows["steps"][2] |= {"start_s": 11.0, "linear_s": 3.0}  # idle 10 … 11, in training
+    apart = measure(t.write(tmp_path / "apart"))["rl"]
+    assert apart["steady"]["shares"]["training"] > apart["steady"]["shares"]["generation"]
+    assert apart["bottleneck"].startswith("Rollouts: the trainer waits 33 % of the step")
+    t = loop()
+    t.rows["steps"].pop()  # idle 10 … 14
+    idle = measure(t.write(tmp_path / "idle"))["rl"]
+    assert idle["bottleneck"].startswith("Trainer")
     t = loop()
     t.facts["rl"] |= {"colocated": True}
     assert measure(t.write(tmp_path / "taking-turns"))["rl"]["bottleneck"].startswith("Trainer")
+
+
+def test_waiting_in_the_warm_up_blames_nobody(tmp_path: Path) -> None:
+    """The engines are filled in the first step alone; behind it the trainer never waits."""
+    t = loop()
+    t.rows["rl_steps"][1] |= {"wait_s": 0.0, "exposed_generation_s": 0.0, "train_s": 5.0}
+    t.rows["rl_phases"] = [
+        p for p in t.rows["rl_phases"] if not (p["actor"] == 2 and p["step"] == 1)
+    ]
+    t.add("rl_phases", actor="trainer", phase="train", step=1, start_s=8, end_s=13)
+    rl = measure(t.write(tmp_path))["rl"]
+    assert rl["shares"]["generation"] > 0
+    assert rl["steady"]["shares"]["generation"] == 0
+    assert rl["bottleneck"].startswith("Trainer: training takes 83 % of the step")
+
+
+def with_tools(waited_s: float) -> Tables:
+    """The loop whose engine is never idle, and samples of step 1 in tools for 6 of 7 seconds."""
+    t = loop()
+    t.rows["steps"][2] |= {"start_s": 10.0, "linear_s": 4.0}
+    t.facts["rl"] |= {"environment": {"name": "tools", "workers": 8}}
+    t.rows["samples"][2] |= {"tools_s": 6.0, "tools_wait_s": waited_s}
+    return t
+
+
+def test_tools_are_told_from_the_tokens_that_the_trainer_waits_for(tmp_path: Path) -> None:
+    """Sample 2 is the last of step 1, which waits for tokens for 2 of 6 seconds."""
+    rl = measure(with_tools(4.5).write(tmp_path / "line"))["rl"]
+    assert rl["steady"]["tools_share"] == pytest.approx(2 / 6 * 6 / 7)
+    assert rl["lives"]["tools_s"]["mean"] == pytest.approx(6 / 4)
+    assert rl["lives"]["tools_wait_s"]["mean"] == pytest.approx(4.5 / 4)
+    assert rl["bottleneck"] == (
+        "Tools: the trainer waits 29 % of the step for tools; 75 % of its samples' time in tools "
+        "is waiting for one of 8 workers (rl.environment.tools.workers)."
+    )
+    quick = measure(with_tools(0.6).write(tmp_path / "work"))["rl"]
+    assert "10 % of its samples' time" in quick["bottleneck"]
+    assert "less than quicker ones" in quick["bottleneck"]
+
+
+def test_idleness_behind_tools_is_not_waiting_for_the_trainer(tmp_path: Path) -> None:
+    """The engine stands still for 4 of 6 seconds while its samples are with tools."""
+    t = with_tools(6.0)
+    t.rows["steps"].pop()
+    rl = measure(t.write(tmp_path))["rl"]
+    assert rl["steady"]["rollout"]["idle_beside_work"] > rl["steady"]["trainer"]["idle_share"]
+    assert rl["bottleneck"].startswith("Tools")
+
+
+def test_waiting_for_rewards_names_the_workers(tmp_path: Path) -> None:
+    t = with_tools(0.0)
+    t.rows["samples"][2] |= {"tools_s": 0.0, "generated_s": 8.25, "reward_s": 1.75,
+                             "reward_wait_s": 1.4}  # fmt: skip
+    t.rows["rl_steps"][1] |= {"exposed_generation_s": 0.25, "exposed_reward_s": 1.75}
+    t.facts["rl"] |= {"reward": {"name": "rule", "workers": 2}}
+    assert measure(t.write(tmp_path))["rl"]["bottleneck"] == (
+        "Reward: the trainer waits 29 % of the step for rewards alone; 80 % of its samples' "
+        "scoring time is waiting for one of 2 workers (rl.reward.rule.workers)."
+    )
+
+
+def test_loops_side_by_side_have_no_bound_of_drafts(tmp_path: Path) -> None:
+    apart = measure(ToyLoop(staleness=2).write(tmp_path / "apart"))["rl"]
+    turns = measure(ToyLoop().write(tmp_path / "turns"))["rl"]
+    assert not apart["steady"]["takes_turns"]
+    assert turns["steady"]["takes_turns"]

@@ -30,3 +30,12 @@ def test_a_sample_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
         explain_sample(loop().write(tmp_path / "loop"), 6)
     with pytest.raises(ScenarioError, match="has no samples"):
         explain_sample(aggregated().write(tmp_path / "run"), 0)
+
+
+def test_standing_in_line_is_told_from_scoring_and_from_tools(tmp_path: Path) -> None:
+    t = loop()
+    t.rows["samples"][1] |= {"reward_wait_s": 0.75, "tools_s": 2.0, "tools_wait_s": 0.5}
+    told = explain_sample(t.write(tmp_path / "line"), 1)
+    assert "after 750 ms of waiting in line and 250 ms of scoring" in told
+    assert "500 ms of waiting in line and 1.5 s of tools at work" in told
+    assert "after 1 s of scoring" in explain_sample(loop().write(tmp_path / "none"), 1)

@@ -101,7 +101,7 @@ def test_the_page_of_a_loop_begins_with_the_loop(tmp_path: Path) -> None:
     run = measured(loop(), tmp_path)
     page = Page(render(run))
     for words in ("4 GPUs", "Step, mean", "Accepted samples/s", "of 6 · 1 filtered · 1 in flight",
-                  "Rollouts: the trainer waits 36 % of the step"):  # fmt: skip
+                  "Trainer: training takes 50 % of the step"):  # fmt: skip
         assert words in page.text
     assert page.ids.index("figure-rl_timeline") < page.ids.index("figure-throughput")
 

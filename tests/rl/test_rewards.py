@@ -64,7 +64,7 @@ def test_workers_take_jobs_in_order_and_never_more_than_there_are(
             assert count is None or workers.busy <= count
             return seconds[i]
 
-        workers.do(begin, lambda: ended.append((clock.now, i)))
+        workers.do(begin, lambda waited_s: ended.append((clock.now, i)))
 
     for i in range(len(seconds)):
         job(i)

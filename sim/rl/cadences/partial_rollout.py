@@ -38,11 +38,11 @@ class PartialRollout:
             )
 
     def play(self, loop: Loop) -> Steps:
-        """Fill up, wait for enough, stop, train, go on. The last step begins no more than it
-        needs."""
+        """Fill up, wait for enough, stop, train, go on. The last step is like any other: what it
+        leaves unfinished is in flight when the loop ends."""
         wanted = loop.prompts_per_step
-        for step in range(loop.steps):
-            most = wanted if step + 1 == loop.steps else math.ceil(self.factor * wanted)
+        most = math.ceil(self.factor * wanted)
+        for _ in range(loop.steps):
             loop.submit(max(0, most - loop.open_groups - len(loop.ready)))
             yield from loop.wait_for(wanted)
             yield from loop.hold()

@@ -116,8 +116,9 @@ class _Tools:
             return False
         called_s = self.services.clock.now
 
-        def answered() -> None:
+        def answered(waited_s: float) -> None:
             sample.tools_s += self.services.clock.now - called_s
+            sample.tools_wait_s += waited_s
             tokens = int(self._answers.of(sample, call))
             proceed(sample, Turn(tokens, _share(sample.response_tokens, turns, call)))
 

@@ -98,6 +98,7 @@ class _Job:
     """Tokens to read."""
     output: int
     """Tokens to write."""
+    asked_s: float
     read: int = 0
     written: int = 0
 
@@ -109,7 +110,7 @@ class _Scoring:
         scorers, law = services.scorers, settings.output_tokens
         if scorers is None:
             raise BrokenInvariant(f"scoring model {settings.model} was not placed")
-        self._settings = settings
+        self._settings, self._clock = settings, services.clock
         self._longest = scorers.longest_tokens
         self._output = BySample(lambda who, index: np.zeros(who.shape))
         if law is not None:
@@ -133,7 +134,7 @@ class _Scoring:
     def score(self, sample: Sample, done: Callable[[Sample, bool], None]) -> None:
         prompt = sample.tokens + self._settings.instruction_tokens
         output = int(self._output.of(sample))
-        self.line.append(_Job(sample, done, prompt, output))
+        self.line.append(_Job(sample, done, prompt, output, self._clock.now))
         for engine in self._engines:
             engine.poke()
 
@@ -187,6 +188,7 @@ class _Scorer:
             budget -= self._read(shape, chunks, job, budget)
         while budget > 0 and self.line and self._has_room(self.line[0]):
             job = self.line.popleft()
+            job.sample.reward_wait_s = self.clock.now - job.asked_s
             self._kept += job.prompt + job.output
             self.reading.append(job)
             budget -= self._read(shape, chunks, job, budget)

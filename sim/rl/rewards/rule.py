@@ -46,5 +46,10 @@ class _Rule:
     def score(self, sample: Sample, done: Callable[[Sample, bool], None]) -> None:
         if self.free:
             done(sample, True)
-        else:
-            self.workers.do(lambda: self.seconds.of(sample), lambda: done(sample, True))
+            return
+
+        def scored(waited_s: float) -> None:
+            sample.reward_wait_s = waited_s
+            done(sample, True)
+
+        self.workers.do(lambda: self.seconds.of(sample), scored)

@@ -92,7 +92,11 @@ class _Sandbox:
             kept = self.settings.on_timeout == "zero"
             return limit
 
-        self.workers.do(seconds, lambda: done(sample, kept))
+        def scored(waited_s: float) -> None:
+            sample.reward_wait_s = waited_s
+            done(sample, kept)
+
+        self.workers.do(seconds, scored)
 
     def _limit(self, sample: Sample) -> float:
         limit = self.settings.timeout
