@@ -24,6 +24,7 @@ from sim.engine.reservations import Reservation
 from sim.engine.sequence import Sequence
 from sim.engine.stays import DECODING, FINISHED, HANDED_OFF, PREEMPTED, Stays
 from sim.engine.track import Track
+from sim.engine.turns import Turns
 from sim.engine.verify_lane import AnyLane
 from sim.perf.shape import StepShape
 from sim.record.tables import NONE
@@ -63,6 +64,7 @@ class Engine:
         self.flights = [
             Flight.of(number, slot, slots, ranks, log, mixed=self._mixed) for slot in range(slots)
         ]
+        self.turns = Turns(services.clock, pacer, self.flights)
         self.version = 0
         """Of its weights."""
         self.departures = Departures(self)
@@ -78,8 +80,8 @@ class Engine:
         clock, step_end, deciding = self.clock, STEP_END + flight.order, DECIDE + flight.order
         pipelined = len(self.flights) > 1
         while True:
-            while pipelined and self.pacer.free_s > clock.now:
-                yield clock.at(self.pacer.free_s, deciding)
+            while pipelined and (ahead := self.turns.ahead(flight)) is not None:
+                yield ahead
             if not self._decide(flight):
                 if self._sent_back:
                     continue  # the last one running gave up its place: look again who may run
@@ -105,7 +107,7 @@ class Engine:
     def _decide(self, flight: Flight) -> bool:
         """Who takes part in the next pass of the slot; False when there is nothing to do."""
         self._sent_back = False
-        if self.state != RUNNING:
+        if self.state != RUNNING or not self.turns.admits(flight):
             return False
         if flight.drafting is not None:
             flight.drafting.begin(flight, self._remaining)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 NO_CHUNKS: tuple[Chunk, ...] = ()
 
+NOT_ASKED = float("inf")
+
 FIRST_PIECE = 4
 LONGEST_PIECE = 4096
 """Steps that a leap prices at once: doubled by every piece that runs to its end, set back to what
@@ -64,6 +66,12 @@ class Flight:
     contention_s: float = 0.0
     prefill_only_s: float = 0.0
     """Prefill-only passes since the last pass on the decode track."""
+    through_s: float = 0.0
+    """Seconds that the last pass needed in all stages of a pipeline, without waiting."""
+    slowest_s: float = 0.0
+    """And in the slowest of them."""
+    asked_s: float = NOT_ASKED
+    """Since when it has waited for its turn at the first stage of a pipeline."""
     resting: bool = False
     flying: bool = False
     aborted: bool = False
@@ -92,6 +100,11 @@ class Flight:
     def passes_begun(self, now_s: float) -> int:
         """Passes of the leap that have begun before, or end at, now."""
         return min(bisect_left(self.ends, now_s) + 1, len(self.ends))
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a pass is under way in it or it has members."""
+        return self.flying or any(lane.shape.decodes for lane in self.lanes)
 
     @property
     def leaping(self) -> bool:

@@ -115,6 +115,7 @@ class Levers:
             flight.aborted = True
             flight.retime(engine.clock, engine.clock.now, STEP_END + flight.order)
         engine.pacer.forget(engine.clock.now)
+        engine.turns.hurry()
         if not flying:
             self.lose_everything()
 

@@ -65,7 +65,9 @@ class Pacer:
     def _through_stages(self, flight: Flight, now_s: float) -> float:
         """End of the last stage."""
         ready, free = now_s, self._stage_free
-        for i, seconds in enumerate(self.timer.price_stages(flight.shapes)):
+        stages = self.timer.price_stages(flight.shapes)
+        flight.through_s, flight.slowest_s = sum(stages), max(stages)
+        for i, seconds in enumerate(stages):
             start = free[i] if free[i] > ready else ready
             flight.pipeline_s += start - ready
             flight.contention_s += seconds * (self.factor - 1.0)

@@ -53,6 +53,7 @@ class Rank:
         "pressed",
         "room",
         "running",
+        "sharers",
         "waiting",
     )
 
@@ -79,6 +80,8 @@ class Rank:
         self.waiting = line
         self.preemption = preemption
         self.lanes = lanes
+        self.sharers = len(lanes)
+        """Slots among which those who are here are shared."""
         self.preempted: Callable[[Rank, Sequence, AnyLane | None], None] = _nobody
         """Told of a sequence that was just sent back, before it waits again."""
         self.pressed = False
@@ -134,26 +137,23 @@ class Rank:
     def places(self, lane: AnyLane) -> int:
         """How many more sequences may join now. With several slots each gets an equal share of all
         there are, so that the pipeline stays full."""
+        return self._places(lane, len(self.waiting))
+
+    def _places(self, lane: AnyLane, newcomers: int) -> int:
         free = self.limits.max_num_seqs - len(self.running)
-        slots = len(self.lanes)
-        if slots > 1:
-            share = -(-(len(self.running) + len(self.waiting)) // slots)
+        if len(self.lanes) > 1:
+            share = -(-(len(self.running) + newcomers) // self.sharers)
             free = min(free, share - lane.shape.decodes)
         return free
 
     def join_arrived(self, lane: AnyLane, remaining: Callable[[Sequence], int]) -> None:
         """Give those whose KV has come a place in the lane."""
-        places = self.places(lane) if len(self.lanes) == 1 else self._arrival_places(lane)
+        places = self._places(lane, len(self.arrived))
         while places > 0 and self.arrived:
             sequence = self.arrived.popleft()
             self.running[sequence] = None
             lane.join(sequence, remaining(sequence))
             places -= 1
-
-    def _arrival_places(self, lane: AnyLane) -> int:
-        free = self.limits.max_num_seqs - len(self.running)
-        share = -(-(len(self.running) + len(self.arrived)) // len(self.lanes))
-        return min(free, share - lane.shape.decodes)
 
     def admit(self, budget: int) -> Chunk | None:
         """Let in the next of the waiting line with up to `budget` tokens; None, and no change,
