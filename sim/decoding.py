@@ -111,6 +111,9 @@ def _must_be(problems: Sequence[Problem]) -> str:
 
 def _wanted(problem: Problem) -> str:
     kind = problem["type"]
+    if kind == "too_short" and isinstance(problem["input"], (list, tuple)):
+        least = problem["ctx"]["min_length"]
+        return f"a list with at least {least} {'entry' if least == 1 else 'entries'}"
     if kind in _BOUNDS:
         return _BOUNDS[kind].format(**problem.get("ctx", {}))  # `finite_number` has none
     known = _KINDS.get(kind.split("_")[0])
@@ -129,7 +132,9 @@ def _shown(given: object) -> str:
         return "true" if given else "false"
     if isinstance(given, dict):
         return "a mapping" if given else "empty"
-    return "a list" if isinstance(given, (list, tuple)) else repr(given)
+    if isinstance(given, (list, tuple)):
+        return "a list" if given else "empty"
+    return repr(given)
 
 
 def _path(cls: Any, problem: Problem) -> Path:

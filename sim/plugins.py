@@ -76,13 +76,22 @@ class _PolicySchema:
             return value
         else:
             kind = self.package.rsplit(".", 1)[-1]
-            raise ValueError(f"write one of the {kind} as 'name' or {{name: {{settings}}}}")
+            raise ValueError(
+                f"write one of the {kind} as 'name' or {{name: {{settings}}}}{self._meant(value)}"
+            )
         cls = load(self.package, str(name))
         try:
             return TypeAdapter(cls).validate_python(given)
         except ValidationError as problem:
             path, says = first_problem(problem, cls)
             raise SettingError(f"{name}.{path}" if path else str(name), says) from problem
+
+    def _meant(self, value: object) -> str:
+        """How a bare number is written, in folders that say so (`OF_A_NUMBER`)."""
+        text = getattr(importlib.import_module(self.package), "OF_A_NUMBER", None)
+        if text is None or isinstance(value, bool) or not isinstance(value, (int, float)):
+            return ""
+        return f"; this number is {text.format(value)}"
 
     def encode(self, policy: object) -> dict[str, object]:
         dumped = TypeAdapter(type(policy)).dump_python(policy, mode="json")

@@ -17,6 +17,7 @@ from sim.rl.books import LOGPROB, PREPARE, REFERENCE, TRAIN, Books, Worked
 from sim.rl.cadences import Steps
 from sim.rl.samples import Group, Sample
 from sim.rl.settings import TrainerSettings
+from sim.rl.told import of_trainer
 from sim.rl.upkeep import Upkeep
 from sim.rl.weight_sync import Mover
 from sim.rl.weights import Devices, Move
@@ -93,7 +94,8 @@ class Learner:
         layout = self.settings.layout
         most = max(self.settings.micro_batch_tokens, int(lengths.max()))
         multiple = layout.pp if layout.schedule == "interleaved" else 1
-        return packed_batch(lengths, most, layout.dp, multiple)
+        with of_trainer():
+            return packed_batch(lengths, most, layout.dp, multiple)
 
 
 def _worked(steps: list[TrainingStep], epochs: int, seconds: float) -> Worked:

@@ -23,6 +23,7 @@ from sim.rl.rewards import REWARD, Scorers
 from sim.rl.samples import PLACES
 from sim.rl.sent import Sent, sent
 from sim.rl.settings import RlSettings
+from sim.rl.told import of_law, of_trainer
 from sim.rl.weights import Devices, Generating, Move, reshards, synced
 from sim.rng import Draws
 
@@ -88,7 +89,8 @@ class RlPlan:
         lengths = (self.prompts.prompt_lengths(numbers)[:, None] + answers).reshape(-1)
         most = max(t.micro_batch_tokens, int(lengths.max()))
         multiple = t.layout.pp if t.layout.schedule == "interleaved" else 1
-        batch = packed_batch(lengths, most, t.layout.dp, multiple)
+        with of_trainer():
+            batch = packed_batch(lengths, most, t.layout.dp, multiple)
         step = self.trainer.plan(batch, check=False)
         return {
             "prompt_tokens_mean": float(self.prompts.prompt_lengths(numbers).mean()),
@@ -159,7 +161,8 @@ def plan_loop(
         mine = frozenset(devices)
         devices = tuple(d for d in nics.together(topology) if d in mine)
     recipe = s.trainer.recipe
-    made = make_trainer(model, gpu, topology, layout, recipe, devices=devices, nics=nics)
+    with of_trainer():
+        made = make_trainer(model, gpu, topology, layout, recipe, devices=devices, nics=nics)
     block = min((p.block_tokens for p in pools), default=0)
     prompts = Prompts(
         s.prompt_tokens, s.response_tokens, s.samples_per_prompt, s.prompt_correlation, seed, base,
@@ -171,7 +174,8 @@ def plan_loop(
     _check_contexts(pools, longest)
     if scorers is not None:
         _check_scorers(whole, scored, scorers)
-    _check_memory(s, made, model, gpu, fullest)
+    with of_trainer():
+        _check_memory(s, made, model, gpu, fullest)
     to_training: Move | None = None
     what: Sent | None = None
     if colocated:
@@ -221,14 +225,20 @@ def _lengths(s: RlSettings, prompts: Prompts, seed: int) -> tuple[Ints, Ints]:
     """(prompts, samples) tokens of the samples of the loop's batches, tools' answers included; and
     with what a model that scores reads and writes beside them."""
     numbers = np.arange(s.steps * s.prompts_per_step)
-    answers = prompts.response_lengths(numbers)
+    with of_law("rl.prompt_tokens"):
+        asked = prompts.prompt_lengths(numbers)[:, None]
+    with of_law("rl.response_tokens"):
+        answers = prompts.response_lengths(numbers)
     samples = numbers[:, None] * PLACES + np.arange(answers.shape[1])
-    tools = s.environment.added_tokens(Draws(seed, ENVIRONMENT), samples, answers, prompts.base)
-    whole = prompts.prompt_lengths(numbers)[:, None] + answers + tools
+    with of_law("rl.environment"):
+        draws = Draws(seed, ENVIRONMENT)
+        whole = asked + answers + s.environment.added_tokens(draws, samples, answers, prompts.base)
     served = s.reward.served
     if served is None:
         return whole, whole
-    return whole, whole + served.added_tokens(Draws(seed, REWARD), samples, prompts.base)
+    with of_law("rl.reward.model.output_tokens"):
+        beside = served.added_tokens(Draws(seed, REWARD), samples, prompts.base)
+    return whole, whole + beside
 
 
 def _check_scorers(whole: Ints, scored: Ints, scorers: Scorers) -> None:

@@ -18,7 +18,7 @@ from sim.perf.memory import Memory, fit
 from sim.perf.speculation.acceptance import Tree
 from sim.perf.speculation.host import speculation_host
 from sim.perf.speculation.last_stage import one_stage
-from sim.perf.speculation.laws import is_frozen
+from sim.perf.speculation.laws import extrapolated, is_frozen
 from sim.perf.speculation.memory import draft_weight_bytes, with_draft
 from sim.perf.spread import Spread
 from sim.perf.task import Formats, PriceTask
@@ -57,7 +57,8 @@ class DraftPlan:
         host = speculation_host(getattr(pool.timer, "engine_profile", None))
         value = f"{host.verify_s} s a step + {host.draft_s} s a pass, {host.tree_s} s a tree"
         row = {"what": "host time of speculation", "value": value, "source": host.source}
-        return [row, *self.draft.assumptions()]
+        beyond = extrapolated(self.draft.acceptance, self.most.steps)
+        return [row, *self.draft.assumptions(), *beyond]
 
 
 def drafts(pool: PoolSettings) -> bool:

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from sim.decoding import decode
-from sim.perf.drafts import Draft, Speculating
+from sim.perf.drafts import AUTO_UP_TO, Draft, Speculating
 from sim.perf.price_list import Shapes
 from sim.perf.speculation.choice import Speculation, chosen
 from sim.perf.speculation.last_stage import one_stage
+from sim.perf.speculation.laws import extrapolated
 from sim.perf.speculation.memory import with_draft
 from sim.perf.speculation.price import SpeculativeTimer
 from sim.perf.step_timer import TableTimer
@@ -142,6 +143,8 @@ def drafted(point: Point, design: Design, pool: PoolPlan, draft: Draft, clients:
     made = chosen(draft, pool.settings.timer, pool.tasks[0], plain, at, task)
     tree = made.timer.tree
     space = room(pool, point.prompt_tokens, point.output_tokens, tree.tokens - 1)
+    looked_at = AUTO_UP_TO if draft.draft_tokens == "auto" else tree.steps
+    beyond = extrapolated(draft.acceptance, looked_at)
     answer = Speculated(
         draft=name_of(draft),
         draft_length=tree.steps,
@@ -152,7 +155,7 @@ def drafted(point: Point, design: Design, pool: PoolPlan, draft: Draft, clients:
         step_s=float(made.timer.seconds(at)[0]),
         draft_s=float(made.timer.draft_s(at)[0]),
         batch=batch,
-        assumptions=(*_host_rows(made.timer), *draft.assumptions()),
+        assumptions=(*_host_rows(made.timer), *draft.assumptions(), *beyond),
     )
     gpus = task.spread.devices if task is not None and draft.apart else 0
     return Drafted(pool, made, space, _places(pool, space, tree.tokens), gpus, answer)

@@ -272,9 +272,6 @@ def test_nobody_runs_further_ahead_than_the_loop_is_long() -> None:
     assert run.table("samples")["prompt"].nunique() <= (3 + 3) * 6
 
 
-APART = {"placement": "apart"}
-
-
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
@@ -292,31 +289,6 @@ APART = {"placement": "apart"}
         ({"response_tokens": {"constant": {"tokens": 10**6}}}, "longest sample"),
         ({"cadence": {"asynchronous": {"sync_every": 4, "max_age": 1}}}, "never be met"),
         ({"cadence": "one_step_off"}, "placement: apart"),
-        ({"cadence": {"over_sampling": {"factor": 1e9}}}, "at most 100"),
-        ({"cadence": {"partial_rollout": {"factor": 1e9}}}, "at most 100"),
-        ({"cadence": {"tail_packing": {"prompts_factor": 1e9}}}, "at most 100"),
-        (
-            {"cadence": {"tail_packing": {"samples_factor": 50}}, "samples_per_prompt": 2000},
-            "more than 4096 samples",
-        ),
-        ({"cadence": {"repacking": {"every_s": 1e-6}}, "trainer": APART}, "at least 0.01"),
-        ({"reward": {"rule": {"seconds": {"mean_s": 1, "cv": 1e200}}}}, "at most 1000"),
-        ({"weight_sync": {"bytes_per_param": 1e9}, "trainer": APART}, "at most 8"),
-        ({"trainer": {"failures": {"gpu_mtbf_hours": 1e-9}}}, "at least 0.001"),
-        ({"weight_sync": {"pieces": 8}, "trainer": APART}, "pieces 8 has no effect"),
-        ({"weight_sync": {"pcie_fraction": 0.5}, "trainer": APART}, "pull: true"),
-        ({"weight_sync": {"index_bytes": 2}, "trainer": APART}, "sparse_share below 1"),
-        ({"weight_sync": {"gather": "tensors"}, "trainer": APART}, "gather tensors has no effect"),
-        (
-            {"weight_sync": {"gather": "tensors", "by": "sender"}, "trainer": APART},
-            "gather tensors has no effect",
-        ),
-        ({"weight_sync": {"quantise_tensor_s": 1.0}, "trainer": APART}, "quantise: sender"),
-        ({"trainer": {"recipe": {"lora_rank": 4}}}, "lora_rank=4 has no effect"),
-        ({"trainer": {"recipe": {"tp_overlap": 0.5}}}, "tp_overlap=0.5 has no effect"),
-        ({"trainer": {"recipe": {"p2p_overlap": True}}}, "p2p_overlap=true has no effect"),
-        ({"trainer": {"layout": {"tp": 2, "etp": 1}}}, "etp=1 divides an expert"),
-        ({"trainer": {"layout": {"dp": 2, "vocabulary": "stages"}}}, "has no effect with pp=1"),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_sentence(changes: dict[str, object], says: str) -> None:

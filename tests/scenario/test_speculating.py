@@ -100,3 +100,38 @@ def test_a_draft_that_is_wider_than_its_stage_is_refused() -> None:
             topology="dgx_h100",
             pool={"layout": {"tensor": {"pp": 2}}},
         )
+
+
+@pytest.mark.parametrize(
+    ("law", "drafts", "listed"),
+    [
+        ({"measured": [1.0, 1.9]}, 3, "draft 2 to 3"),
+        ({"measured": [1.0, 1.9, 2.6]}, 3, "draft 3"),
+        ({"measured": [1.0, 1.9, 2.6]}, 2, None),
+        ({"by_position": [0.9, 0.8]}, 2, None),
+        ({"by_position": [0.9, 0.8]}, 5, "draft 3 to 5"),
+        ({"by_position": [0.9, 0.8]}, "auto", "draft 3 to 8"),
+        ({"relaxed": {"of": {"by_position": [0.7]}}}, 2, "draft 2"),
+        (LAW, 6, None),
+    ],
+)
+def test_a_law_given_for_too_few_drafts_is_listed(
+    law: dict[str, Any], drafts: int | str, listed: str | None
+) -> None:
+    eagle = {"eagle": {"acceptance": law, "draft_tokens": drafts}}
+    plan = planned(serving(WORKLOAD, pools={"serve": {"speculation": eagle}}))
+    beyond = [r["value"] for r in plan.assumptions() if r["source"].startswith("extrapolated: ")]
+    assert [v for v in beyond if v.startswith("draft ")] == ([listed] if listed else [])
+
+
+@pytest.mark.parametrize(
+    ("law", "says"),
+    [
+        (0.75, r"this number is \{iid: 0.75\}"),
+        ({"by_position": []}, "is empty; it must be a list with at least 1 entry"),
+        ({"measured": [1.0]}, "a list with at least 2 entries"),
+    ],
+)
+def test_a_law_that_is_written_wrongly_is_shown_as_it_should_be(law: Any, says: str) -> None:
+    with pytest.raises(ScenarioError, match=says):
+        pool_of({"eagle": {"acceptance": law}})

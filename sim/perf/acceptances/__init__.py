@@ -22,6 +22,9 @@ from sim.plugins import load, names, policy
 Array = NDArray[np.float64]
 Chance = Annotated[float, Field(ge=0, le=1)]
 
+OF_A_NUMBER = "{{iid: {}}}"
+"""How one chance for all drafts is written."""
+
 
 class Acceptance(Protocol):
     """What every file here provides."""

@@ -6,8 +6,9 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
+from sim.errors import suggest
 from sim.settings import settings
-from sim.units import Duration
+from sim.units import Duration, parse
 
 
 @settings
@@ -19,7 +20,7 @@ class Adaptive:
     """RollPacker's."""
     low_s: Duration = 2.0
     """RollPacker's."""
-    high_s: Duration = 30.0
+    high_s: Annotated[Duration, Field(gt=0)] = 30.0
     """RollPacker's."""
 
     def __post_init__(self) -> None:
@@ -34,11 +35,20 @@ class Adaptive:
 
 
 def _adaptive(value: object) -> object:
-    return {} if value == "adaptive" else value
+    if not isinstance(value, str) or value == "adaptive":
+        return {} if value == "adaptive" else value
+    try:
+        return parse(value, "s")
+    except ValueError as error:
+        near = suggest(value, ["adaptive"])
+        meant = near if "?" in near else ", adaptive, or {factor: 1.5, low_s: 2, high_s: 30}"
+        raise ValueError(f"{error}{meant}") from error
 
+
+Positive = Annotated[Duration, Field(gt=0)]
 
 TimeoutSetting = Annotated[
-    Adaptive | Duration,
-    BeforeValidator(_adaptive, json_schema_input_type=Adaptive | Duration | str),
+    Adaptive | Positive,
+    BeforeValidator(_adaptive, json_schema_input_type=Adaptive | Positive | str),
 ]
 """Seconds, `adaptive`, or `{factor, low_s, high_s}`."""

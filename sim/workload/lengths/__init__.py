@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from sim.rng import Draws
 
+OF_A_NUMBER = "{{constant: {{tokens: {}}}}}"
+"""How one length for all is written."""
+
 
 class Lengths(Protocol):
     """What a file of this folder offers."""
