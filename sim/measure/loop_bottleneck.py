@@ -95,8 +95,9 @@ def _line(part: float, time: str, setting: str, who: dict[str, Any]) -> str:
     places = next((name for name in ("workers", "engines") if name in who), None)
     if places is None:
         return ""
-    told = f"; {100.0 * part:.0f} % of its samples' {time} is waiting for one of {who[places]}"
+    many = f"one of {who[places]:,} {places}" if who[places] > 1 else f"the one {places[:-1]}"
+    told = f"; {100.0 * part:.0f} % of its samples' {time} is waiting for {many}"
     setting = f"{setting}.{who['name']}.{places}"
     if part >= IN_LINE:
-        return f"{told} {places} ({setting})"
-    return f"{told} {places}, so that more of them ({setting}) would help less than quicker ones"
+        return f"{told} ({setting})"
+    return f"{told}, so that more of them ({setting}) would help less than quicker ones"

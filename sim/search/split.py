@@ -143,8 +143,8 @@ def play_split(scenario: Scenario, pool: str, split: Split) -> dict[str, Any]:
         "train_s": steady["train_s"] + steady["logprob_s"] + steady["reference_s"],
         "wait_s": steady["wait_s"],
         "accepted_samples_per_s": steady["accepted_samples_per_s"],
-        "staleness": rl["staleness"]["mean"],
-        "rollout_idle_share": rl["rollout"]["idle_share"],
+        "staleness": steady["staleness"]["mean"],
+        "rollout_idle_share": steady["rollout"]["idle_share"],
     }
 
 

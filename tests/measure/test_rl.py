@@ -321,7 +321,7 @@ def test_waiting_for_rewards_names_the_workers(tmp_path: Path) -> None:
     )
 
 
-def test_loops_side_by_side_have_no_bound_of_drafts(tmp_path: Path) -> None:
+def test_batches_made_ahead_are_made_beside_training(tmp_path: Path) -> None:
     apart = measure(ToyLoop(staleness=2).write(tmp_path / "apart"))["rl"]
     turns = measure(ToyLoop().write(tmp_path / "turns"))["rl"]
     assert not apart["steady"]["takes_turns"]

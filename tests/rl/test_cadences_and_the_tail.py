@@ -105,6 +105,14 @@ def test_partial_rollouts_throw_no_token_away(kv: str) -> None:
     assert (again > 0) == (kv == "recompute")
 
 
+def test_the_last_partial_rollout_leaves_its_longest_samples_unfinished() -> None:
+    """It waits for as few as the steps before it, not for all that were begun."""
+    run = looped({"partial_rollout": {"factor": 2.0}})
+    waits = run.table("rl_steps")["exposed_generation_s"].to_numpy()
+    assert fates(run)["in_flight"] == 6 * 4  # prompts in flight beyond those trained on
+    assert waits[-1] <= waits[1:-1].max()
+
+
 def test_with_factor_1_partial_rollouts_are_synchronous() -> None:
     one, other = looped({"partial_rollout": {"factor": 1.0}}), looped("synchronous")
     assert one.table("samples")["response_tokens"].sum() == (

@@ -82,6 +82,13 @@ def one_engine(caching: bool) -> dict[str, Any]:
 def test_few_tool_workers_are_waited_for_and_a_time_out_ends_long_calls() -> None:
     many = with_tools().table("samples")["tools_s"].sum()
     few = with_tools(tools={"workers": 1}).table("samples")["tools_s"].sum()
+    alone, line = (
+        with_tools(tools=limit).table("samples").sort_values("sample")
+        for limit in ({}, {"workers": 1})
+    )
+    assert (alone["tools_wait_s"] == 0).all()
+    worked = (line["tools_s"] - line["tools_wait_s"]).to_numpy()
+    assert worked == pytest.approx(alone["tools_s"].to_numpy())  # calls are as long as they were
     cut = with_tools(tools={"timeout_s": 0.05}).table("samples")
     assert few > many
     assert (cut["tools_s"] <= 0.05 * (cut["turns"] - 1) + 1e-9).all()

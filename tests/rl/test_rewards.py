@@ -187,6 +187,21 @@ def test_a_judge_writes_its_tokens_one_pass_each() -> None:
     assert (run.table("samples")["reward_s"] >= 12 * 0.1 - 1e-9).all()
 
 
+def test_of_scoring_the_time_in_line_is_told_apart() -> None:
+    """A rule takes as long whoever waits for it; a model's passes are not waiting."""
+    for workers in (1, None):
+        limit = {} if workers is None else {"workers": workers}
+        run = play_loop("synchronous", reward={"rule": {"seconds": 0.1, **limit}})
+        loop_laws(run)
+        samples = run.table("samples")
+        worked = samples["reward_s"] - samples["reward_wait_s"]
+        assert worked.to_numpy() == pytest.approx(0.1)
+        assert (samples["reward_wait_s"] > 0.05).any() == (workers == 1)
+    model = play_loop("synchronous", reward={"model": SCORER}).table("samples")
+    assert (model["reward_s"] - model["reward_wait_s"] >= 0.1 - 1e-9).all()
+    assert (model["reward_wait_s"] >= 0).all()
+
+
 def test_more_scorers_take_less_time() -> None:
     runs = [play_loop("synchronous", reward={"model": SCORER | {"engines": n}}) for n in (1, 4)]
     waits = [r.table("samples")["reward_s"].sum() for r in runs]
