@@ -9,6 +9,7 @@ more would then only make all of them turn less often, so newcomers join those t
 from __future__ import annotations
 
 from collections.abc import Sequence as Many
+from operator import attrgetter
 
 from simpy.events import Event
 
@@ -16,6 +17,7 @@ from sim.clock import DECIDE, Clock
 from sim.engine.flight import NOT_ASKED, Flight
 from sim.engine.pacer import Pacer
 
+_ASKED = attrgetter("asked_s")
 ROUNDING = 1e-9
 """Sums of the seconds of equal stages may differ by this share."""
 
@@ -40,8 +42,8 @@ class Turns:
         if free_s > now:
             flight.wake = clock.at(free_s, DECIDE + flight.order)
             return flight.wake
-        mine = flight.asked_s, flight.order
-        if any((f.asked_s, f.order) < mine for f in self._flights):
+        first = min(self._flights, key=_ASKED)  # of those who asked at once, the first slot
+        if first is not flight:
             # that slot waits for this instant too: behind all of them, look again
             flight.wake = clock.at(now, DECIDE + self._last)
             return flight.wake
@@ -71,12 +73,6 @@ class Turns:
 
 
 def _full(used: Many[Flight]) -> bool:
-    """Whether these slots keep the slowest stage busy, and have room for more members."""
-    if not used:
-        return False
-    busy_s, longest_s = sum(f.slowest_s for f in used), max(f.through_s for f in used)
-    return busy_s >= longest_s * (1.0 - ROUNDING) and all(
-        lane.decode_tokens < rank.limits.max_num_batched_tokens
-        for f in used
-        for rank, lane in f.seats
-    )
+    """Whether these slots keep the slowest stage busy."""
+    longest_s = max((f.through_s for f in used), default=float("inf"))
+    return sum(f.slowest_s for f in used) >= longest_s * (1.0 - ROUNDING)
