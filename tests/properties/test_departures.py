@@ -142,7 +142,7 @@ def nothing_is_left(run: Run) -> None:
 
 
 @given(case=cases(until=False), todo=deeds("move", "keep", "recompute"))
-@settings(max_examples=25)
+@settings(max_examples=15)
 def test_who_is_moved_or_interrupted_gets_all_tokens_and_holds_nothing_in_the_end(
     case: Case, todo: list[Deed]
 ) -> None:
@@ -153,7 +153,7 @@ def test_who_is_moved_or_interrupted_gets_all_tokens_and_holds_nothing_in_the_en
 
 
 @given(case=cases(until=False), todo=deeds("cancel", "move", "keep", "recompute"))
-@settings(max_examples=25)
+@settings(max_examples=15)
 def test_whoever_is_given_up_ends_as_cancelled_and_the_others_finish(
     case: Case, todo: list[Deed]
 ) -> None:
@@ -167,7 +167,7 @@ def test_whoever_is_given_up_ends_as_cancelled_and_the_others_finish(
 
 
 @given(case=split_cases(orders=("fcfs",)), todo=deeds("cancel", "keep", "recompute"))
-@settings(max_examples=25)
+@settings(max_examples=15)
 def test_giving_up_at_any_stage_of_a_handoff_frees_both_ends(case: Case, todo: list[Deed]) -> None:
     run = case.but(until_s=None).play(meddle=doing(todo))
     all_holds(run, len(case.asks))
@@ -176,7 +176,7 @@ def test_giving_up_at_any_stage_of_a_handoff_frees_both_ends(case: Case, todo: l
 
 
 @given(case=cases(ONE_STAGE, until=False), todo=deeds("cancel", "move", "keep", "recompute"))
-@settings(max_examples=25)
+@settings(max_examples=15)
 def test_leaping_and_stepping_agree_on_departures_and_updates(case: Case, todo: list[Deed]) -> None:
     meddle = doing(todo)
     assert_same_tables(case.play(meddle=meddle), case.play(leap=False, meddle=meddle))
@@ -186,7 +186,7 @@ def test_leaping_and_stepping_agree_on_departures_and_updates(case: Case, todo: 
     case=split_cases(("dense", "windows", "lockstep"), orders=("fcfs",)),
     todo=deeds("cancel", "keep", "recompute"),
 )
-@settings(max_examples=18)
+@settings(max_examples=12)
 def test_leaping_and_stepping_agree_on_departures_from_handoffs(
     case: Case, todo: list[Deed]
 ) -> None:
@@ -195,7 +195,7 @@ def test_leaping_and_stepping_agree_on_departures_from_handoffs(
 
 
 @given(case=cases(until=False), todo=deeds("move", "keep", "recompute"))
-@settings(max_examples=18)
+@settings(max_examples=12)
 def test_tokens_of_the_moved_count_as_recomputed_where_they_are_computed_twice(
     case: Case, todo: list[Deed]
 ) -> None:
@@ -207,7 +207,7 @@ def test_tokens_of_the_moved_count_as_recomputed_where_they_are_computed_twice(
     case=st.one_of(cases(until=False), split_cases(orders=("fcfs",))),
     todo=deeds("cancel", "keep", "recompute"),
 )
-@settings(max_examples=18)
+@settings(max_examples=12)
 @example(case=SENT_BACK_ACROSS_SLOTS, todo=[])
 def test_latencies_of_the_interrupted_add_up(case: Case, todo: list[Deed]) -> None:
     with TemporaryDirectory() as folder:
@@ -218,7 +218,7 @@ def test_latencies_of_the_interrupted_add_up(case: Case, todo: list[Deed]) -> No
 
 
 @given(case=cases(until=False), todo=deeds("move", "keep", "recompute"))
-@settings(max_examples=18)
+@settings(max_examples=12)
 def test_latencies_of_the_moved_add_up(case: Case, todo: list[Deed]) -> None:
     with TemporaryDirectory() as folder:
         run = RunFolder.create(Path(folder))
@@ -230,7 +230,7 @@ def test_latencies_of_the_moved_add_up(case: Case, todo: list[Deed]) -> None:
     case=speculating(cases(until=False)),
     todo=deeds("cancel", "move", "keep", "recompute"),
 )
-@settings(max_examples=18)
+@settings(max_examples=12)
 def test_engines_that_speculate_let_go_and_take_in_as_others_do(
     case: Case, todo: list[Deed]
 ) -> None:
@@ -252,7 +252,7 @@ def test_a_moved_request_gets_what_it_would_have_drawn(case: Case, todo: list[De
     case=speculating(cases(ONE_STAGE, until=False)),
     todo=deeds("cancel", "move", "keep", "recompute"),
 )
-@settings(max_examples=18)
+@settings(max_examples=12)
 def test_leaping_and_stepping_agree_on_departures_of_the_speculating(
     case: Case, todo: list[Deed]
 ) -> None:
