@@ -90,7 +90,7 @@ class Books:
         """A step is over: its row. `version` is the one it trained."""
         samples = [s for g in groups for s in g.samples if s.step_now == self.rows]
         now, counts = self.clock.now, self.counts
-        lags = [s.staleness(version) for s in samples]
+        lags = [s.lag for s in samples]
         tokens = sum(s.response_tokens for s in samples)
         stale = sum(lag[0] * s.response_tokens for lag, s in zip(lags, samples, strict=True))
         begun = min((s.submitted_s for s in samples), default=now)
@@ -138,7 +138,9 @@ class Books:
         sample.settled, sample.state = True, state
         self.counts[state] += 1
         trained = state == TRAINED
-        lag, most = sample.staleness(version) if trained else (float("nan"), NONE)
+        if trained:
+            sample.lag = sample.staleness(version)
+        lag, most = sample.lag if trained else (float("nan"), NONE)
         scored = sample.scored_s == sample.scored_s
         self.log.samples(
             (

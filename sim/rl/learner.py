@@ -17,10 +17,9 @@ from sim.rl.books import LOGPROB, PREPARE, REFERENCE, TRAIN, Books, Worked
 from sim.rl.cadences import Steps
 from sim.rl.samples import Group, Sample
 from sim.rl.settings import TrainerSettings
-from sim.rl.told import of_trainer
 from sim.rl.upkeep import Upkeep
 from sim.rl.weight_sync import Mover
-from sim.rl.weights import Devices, Move
+from sim.rl.weights import Devices
 
 
 @dataclass(eq=False, slots=True)
@@ -72,9 +71,7 @@ class Learner:
         behind = step.pipeline_s + step.gradients_s + step.weights_s
         seconds = behind - begins
         yield from mover.wait(begins / speed)
-        exchanged = mover.clock.process(
-            mover.send(Move(rounds=(traffic.transfers,)), (traffic.transfers,), within_s=seconds)
-        )
+        exchanged = mover.clock.process(mover.send((traffic.transfers,), within_s=seconds))
         yield from mover.wait((step.pipeline_s - begins) / speed)
         yield exchanged
         yield from mover.wait(step.optimizer_s / speed)
@@ -94,8 +91,7 @@ class Learner:
         layout = self.settings.layout
         most = max(self.settings.micro_batch_tokens, int(lengths.max()))
         multiple = layout.pp if layout.schedule == "interleaved" else 1
-        with of_trainer():
-            return packed_batch(lengths, most, layout.dp, multiple)
+        return packed_batch(lengths, most, layout.dp, multiple)
 
 
 def _worked(steps: list[TrainingStep], epochs: int, seconds: float) -> Worked:

@@ -15,6 +15,7 @@ from simpy.events import Event
 from sim.clock import Clock
 from sim.engine.engine import Engine
 from sim.errors import BrokenInvariant
+from sim.perf.training.sync_plan import SyncPlan
 from sim.rl.books import (
     GENERATION,
     RESHARD,
@@ -32,7 +33,6 @@ from sim.rl.learner import Learner
 from sim.rl.rollouts import Rollouts
 from sim.rl.samples import ABORTED, FILTERED, STALE, TRAINED, Group
 from sim.rl.weight_sync import Mover, Updates
-from sim.rl.weights import Move
 
 MOST_DROPPED = 50
 """Batches' worth of groups that may be dropped in a row before the loop is given up."""
@@ -52,7 +52,7 @@ class Loop:
     mover: Mover
     filter: RunningFilter
     updates: Updates
-    to_training: Move | None
+    to_training: SyncPlan | None
     """What brings a colocated trainer onto the GPUs; None for one apart."""
     version: int = 0
     """Updates that the policy has had."""

@@ -17,14 +17,15 @@ from sim.network.topology import Topology
 from sim.perf.training import Trainer, packed_batch, training_memory
 from sim.perf.training import trainer as make_trainer
 from sim.perf.training.batch import MicroBatch
+from sim.perf.training.sync_plan import SyncPlan
 from sim.plugins import name_of
 from sim.rl.prompts import Ints, Prompts
 from sim.rl.rewards import REWARD, Scorers
 from sim.rl.samples import PLACES
 from sim.rl.sent import Sent, sent
 from sim.rl.settings import RlSettings
-from sim.rl.told import of_law, of_trainer
-from sim.rl.weights import Devices, Generating, Move, reshards, synced
+from sim.rl.told import of_law
+from sim.rl.weights import Devices, Generating, reshards, synced
 from sim.rng import Draws
 
 ENVIRONMENT = "rl.environment"
@@ -41,9 +42,9 @@ class RlPlan:
     devices: Devices
     """The trainer's."""
     colocated: bool
-    to_training: Move | None
+    to_training: SyncPlan | None
     """Before a colocated trainer works."""
-    to_engines: Move
+    to_engines: SyncPlan
     rollout_gpus: int
     topology: Topology
     scorers: Scorers | None = None
@@ -89,8 +90,7 @@ class RlPlan:
         lengths = (self.prompts.prompt_lengths(numbers)[:, None] + answers).reshape(-1)
         most = max(t.micro_batch_tokens, int(lengths.max()))
         multiple = t.layout.pp if t.layout.schedule == "interleaved" else 1
-        with of_trainer():
-            batch = packed_batch(lengths, most, t.layout.dp, multiple)
+        batch = packed_batch(lengths, most, t.layout.dp, multiple)
         step = self.trainer.plan(batch, check=False)
         return {
             "prompt_tokens_mean": float(self.prompts.prompt_lengths(numbers).mean()),
@@ -161,8 +161,7 @@ def plan_loop(
         mine = frozenset(devices)
         devices = tuple(d for d in nics.together(topology) if d in mine)
     recipe = s.trainer.recipe
-    with of_trainer():
-        made = make_trainer(model, gpu, topology, layout, recipe, devices=devices, nics=nics)
+    made = make_trainer(model, gpu, topology, layout, recipe, devices=devices, nics=nics)
     block = min((p.block_tokens for p in pools), default=0)
     prompts = Prompts(
         s.prompt_tokens, s.response_tokens, s.samples_per_prompt, s.prompt_correlation, seed, base,
@@ -174,9 +173,8 @@ def plan_loop(
     _check_contexts(pools, longest)
     if scorers is not None:
         _check_scorers(whole, scored, scorers)
-    with of_trainer():
-        _check_memory(s, made, model, gpu, fullest)
-    to_training: Move | None = None
+    _check_memory(s, made, model, gpu, fullest)
+    to_training: SyncPlan | None = None
     what: Sent | None = None
     if colocated:
         to_training, to_engines = reshards(s, made, topology, pools, devices, fullest)

@@ -50,6 +50,8 @@ class Sample:
     """Its fate is decided and written."""
     uses: int = 0
     """Times that it has been trained on."""
+    lag: tuple[float, int] = (0.0, 0)
+    """Its staleness when it was trained on: mean over its tokens, largest."""
     step_now: int = NONE
     """Step that trained on it last."""
     interruptions: int = 0

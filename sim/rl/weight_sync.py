@@ -14,8 +14,8 @@ from sim.clock import ARRIVAL, Clock
 from sim.engine.engine import Engine
 from sim.network.fabric import Fabric
 from sim.network.topology import Topology
+from sim.perf.training.sync_plan import SyncPlan
 from sim.perf.training.transfers import Transfer
-from sim.rl.weights import Move
 
 Steps = Generator[Event, None, None]
 
@@ -28,25 +28,26 @@ class Mover:
     fabric: Fabric
     topology: Topology
 
-    def move(self, plan: Move) -> Steps:
+    def move(self, plan: SyncPlan) -> Steps:
         """From the first gathering to the last engine's loading."""
         yield from self.wait(plan.before_s)
-        yield from self.send(plan, plan.rounds)
+        yield from self.send(plan.rounds, plan.wire_fraction)
         yield from self.wait(plan.pull_s + plan.after_s)
 
     def send(
         self,
-        plan: Move,
         rounds: Sequence[tuple[Transfer, ...]],
+        fraction: float = 1.0,
         *,
         within_s: float | None = None,
     ) -> Steps:
-        """Rounds of a move, one after the other; `within_s`: each in no less than so long."""
+        """Rounds of transfers, one after the other, each transfer at no more than a fraction of its
+        rate alone; `within_s`: each round in no less than so long."""
         for transfers in rounds:
             arrived, all_there = self._count(len(transfers))
             for transfer in transfers:
                 bundle = self.topology.bundle(transfer.pairs)
-                cap = bundle.alone_bytes_per_s * plan.wire_fraction
+                cap = bundle.alone_bytes_per_s * fraction
                 if within_s is not None:
                     slack = within_s - bundle.latency_s
                     cap = min(cap, transfer.nbytes / slack) if slack > 0 else cap
@@ -88,7 +89,7 @@ class Updates:
 
     mover: Mover
     engines: list[Engine]
-    plan: Move
+    plan: SyncPlan
     loaded: Callable[[int], None]
     """Told when all engines have a version."""
     available: int = 0
@@ -118,7 +119,7 @@ class Updates:
             yield self._loading
         plan, clock = self.plan, self.mover.clock
         yield from self.mover.wait(plan.before_s)
-        yield from self.mover.send(plan, plan.rounds[: plan.sending_rounds])
+        yield from self.mover.send(plan.rounds[: plan.sending_rounds], plan.wire_fraction)
         self._loading = clock.event()
         clock.process(self._spread(version, keep_kv, pulled, self._loading))
 
@@ -129,7 +130,7 @@ class Updates:
 
     def _spread(self, version: int, keep_kv: bool, pulled: bool, done: Event) -> Steps:
         plan, clock = self.plan, self.mover.clock
-        yield from self.mover.send(plan, plan.rounds[plan.sending_rounds :])
+        yield from self.mover.send(plan.rounds[plan.sending_rounds :], plan.wire_fraction)
         self.available = version
         if pulled:
             pulls = [clock.process(self.pull(e, keep_kv=keep_kv)) for e in self.engines]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from sim.catalog.counting import routed_params, total_params
 from sim.catalog.gpu import Gpu
@@ -15,8 +15,8 @@ from sim.perf.training import Trainer, TrainingLayout, training_memory
 from sim.perf.training.batch import MicroBatch
 from sim.perf.training.reshard import reshard
 from sim.perf.training.sleep import asleep
-from sim.perf.training.sync_plan import plan_sync
-from sim.perf.training.transfers import Transfer, alone_s
+from sim.perf.training.sync_plan import SyncPlan, plan_sync
+from sim.perf.training.transfers import Transfer
 from sim.rl.sent import Sent
 from sim.rl.settings import RlSettings
 from sim.units import human_bytes
@@ -47,34 +47,6 @@ class Generating:
     """Parameters of what drafts on its engines and is fitted to the policy: sent with it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
-    """Weights from one layout to another: time before, bytes on the fabric, time after."""
-
-    before_s: float = 0.0
-    """Gathering, comparing, quantising; what must leave the GPU first."""
-    rounds: tuple[tuple[Transfer, ...], ...] = ()
-    """Side by side; round after round."""
-    wire_fraction: float = 1.0
-    """Of its rate alone that a transfer gets at most."""
-    pull_s: float = 0.0
-    """Every engine, from the host memory beside it, when it likes; 0 = pushed to it."""
-    after_s: float = 0.0
-    """Loading, host time per tensor."""
-    sending_rounds: int = 0
-    """Rounds in which the trainer itself sends."""
-
-    @property
-    def nbytes(self) -> float:
-        """On all wires together."""
-        return sum(t.nbytes for each in self.rounds for t in each)
-
-    def alone_s(self, topology: Topology) -> float:
-        """Seconds of it all when nothing else is on the wires."""
-        wires = sum(alone_s(topology, transfers, self.wire_fraction) for transfers in self.rounds)
-        return self.before_s + wires + self.pull_s + self.after_s
-
-
 def synced(
     s: RlSettings,
     what: Sent,
@@ -82,7 +54,7 @@ def synced(
     topology: Topology,
     pools: Sequence[Generating],
     devices: Devices,
-) -> Move:
+) -> SyncPlan:
     """From a trainer apart to all engines. Sets of devices that hold the whole model between them
     send to engines in turn."""
     w, engines = s.weight_sync, tuple(e for p in pools for e in p.devices)
@@ -103,15 +75,13 @@ def synced(
         tuple(t for p in plans if turn < len(p.rounds) for t in p.rounds[turn])
         for turn in range(turns)
     )
-    mine = frozenset(devices)
-    sending = [i for i, r in enumerate(rounds) if any(a in mine for t in r for a, _ in t.pairs)]
-    return Move(
+    return SyncPlan(
         before_s=max(p.before_s for p in plans),
         rounds=rounds,
         wire_fraction=w.wire_fraction,
         pull_s=plans[0].pull_s,
         after_s=plans[0].after_s,
-        sending_rounds=max(sending, default=-1) + 1,
+        sending_rounds=max(p.sending_rounds for p in plans),
     )
 
 
@@ -133,7 +103,7 @@ def reshards(
     pools: Sequence[Generating],
     devices: Devices,
     fullest: int,
-) -> tuple[Move, Move]:
+) -> tuple[SyncPlan, SyncPlan]:
     """(into training, into generation) of a colocated trainer: its states wake and sleep over PCIe,
     and engines gather what their layout asks for (HybridFlow, arXiv 2409.19256, section 5).
 
@@ -163,10 +133,10 @@ def reshards(
             layout, pool.devices, tp, dense_bytes=dense, expert_bytes=experts, devices=devices
         )
         moved += found.transfers
-    out = Move(
+    out = SyncPlan(
         before_s=sleeping.out_s,
         rounds=(tuple(moved),) if moved else (),
         wire_fraction=s.weight_sync.wire_fraction,
         after_s=s.weight_sync.reload_s,
     )
-    return replace(Move(), before_s=sleeping.back_s), out
+    return SyncPlan(before_s=sleeping.back_s), out

@@ -53,7 +53,7 @@ def splits(made: Plan, engines: Sequence[int] | None = None) -> list[Split]:
             "scenario with an rl block, placement: apart and a single pool"
         )
     width = made.pools[0].spread.devices
-    replica, total = loop.settings.trainer.layout.replica_gpus, made.gpus - len_of_scorers(made)
+    replica, total = loop.settings.trainer.layout.replica_gpus, made.gpus - loop.reward_gpus
     pairs = [(n, (total - n * width) // replica) for n in engines or ()]
     if engines is None:
         pairs = [((total - dp * replica) // width, dp) for dp in range(total // replica, 0, -1)]
@@ -89,12 +89,6 @@ def _check_named(engines: Sequence[int] | None, found: Sequence[Split], machine:
             f"--engines: {', '.join(map(str, sorted(set(engines))))} is no choice; name two "
             "numbers or more, or leave --engines out"
         )
-
-
-def len_of_scorers(made: Plan) -> int:
-    """GPUs of a model that scores, which no split touches."""
-    scorers = made.loop.scorers if made.loop is not None else None
-    return 0 if scorers is None else sum(map(len, scorers.devices))
 
 
 def _samples(made: Plan) -> int:

@@ -78,13 +78,13 @@ def even_batch(sequences: int, length: int, micro_batch: int, dp: int) -> Batch:
     """
     if min(sequences, length, micro_batch, dp) < 1:
         raise ScenarioError(
-            f"training: batch of {sequences} sequences of {length} tokens with micro_batch="
+            f"rl.trainer: batch of {sequences} sequences of {length} tokens with micro_batch="
             f"{micro_batch} and dp={dp} is empty; write 1 or more for each"
         )
     if sequences % (micro_batch * dp):
         near = max(1, round(sequences / (micro_batch * dp))) * micro_batch * dp
         raise ScenarioError(
-            f"training: batch={sequences} sequences is not a multiple of micro_batch · dp = "
+            f"rl.trainer: batch={sequences} sequences is not a multiple of micro_batch · dp = "
             f"{micro_batch} · {dp}; try batch = {near}"
         )
     each = sequences // (micro_batch * dp)
@@ -103,13 +103,13 @@ def packed_batch(lengths: Lengths, max_tokens: int, dp: int, multiple: int = 1) 
     ordered = np.sort(np.fromiter(lengths, dtype=np.int64))[::-1].tolist()
     if len(ordered) < dp:
         raise ScenarioError(
-            f"training: {len(ordered)} sequences are fewer than dp={dp} replicas; "
+            f"rl.trainer: {len(ordered)} sequences are fewer than dp={dp} replicas; "
             f"lower dp to {max(1, len(ordered))} or train on more sequences"
         )
     if ordered[0] > max_tokens:
         raise ScenarioError(
-            f"training: max_tokens={max_tokens} per micro-batch is less than the longest sequence "
-            f"({ordered[0]} tokens); raise it to {ordered[0]}"
+            f"rl.trainer: max_tokens={max_tokens} per micro-batch is less than the longest "
+            f"sequence ({ordered[0]} tokens); raise it to {ordered[0]}"
         )
     for most in (len(ordered), -(-len(ordered) // dp)):
         dealt = _deal(ordered, dp, most)
@@ -118,7 +118,7 @@ def packed_batch(lengths: Lengths, max_tokens: int, dp: int, multiple: int = 1) 
         if count <= min(map(len, dealt)):
             return Batch(tuple(_cut(bins, count) for bins in packed))
     raise ScenarioError(
-        f"training: {count} micro-batches per replica are more than the "
+        f"rl.trainer: {count} micro-batches per replica are more than the "
         f"{min(map(len, dealt))} sequences of a replica; raise max_tokens="
         f"{max_tokens} or lower dp={dp}"
     )
@@ -136,8 +136,8 @@ def mini_batches(
     if len(each[-1]) < dp:
         total = sum(map(len, each))
         raise ScenarioError(
-            f"training: mini_batches={count} of {total} sequences leave fewer than one for each of "
-            f"dp={dp} replicas; lower it to {max(1, total // dp)}"
+            f"rl.trainer: mini_batches={count} of {total} sequences leave fewer than one for each "
+            f"of dp={dp} replicas; lower it to {max(1, total // dp)}"
         )
     return tuple(packed_batch(part, max_tokens, dp, multiple) for part in each)
 

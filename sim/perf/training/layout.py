@@ -135,27 +135,27 @@ class TrainingLayout:
     def _check_itself(self) -> None:
         if self.chunks > 1 and self.schedule != "interleaved":
             raise ScenarioError(
-                f"training.layout: chunks={self.chunks} needs schedule 'interleaved', not "
+                f"rl.trainer.layout: chunks={self.chunks} needs schedule 'interleaved', not "
                 f"'{self.schedule}'; set it, or chunks = 1"
             )
         if self.schedule == "interleaved" and (self.pp == 1 or self.chunks == 1):
             raise ScenarioError(
-                f"training.layout: schedule 'interleaved' needs several stages and chunks, not "
+                f"rl.trainer.layout: schedule 'interleaved' needs several stages and chunks, not "
                 f"pp={self.pp} and chunks={self.chunks}; use '1f1b', or raise them to 2"
             )
         if self.skipped and (self.skipped >= self.pp or self.schedule != "1f1b"):
             raise ScenarioError(
-                f"training.layout: skipped={self.skipped} needs more stages than that and schedule "
-                f"'1f1b', not pp={self.pp} and '{self.schedule}'; write 0, or change them"
+                f"rl.trainer.layout: skipped={self.skipped} needs more stages than that and "
+                f"schedule '1f1b', not pp={self.pp} and '{self.schedule}'; write 0, or change them"
             )
         if self.sequence_parallel and self.tp == 1:
             raise ScenarioError(
-                "training.layout: sequence_parallel=true divides tokens over tp=1 devices; "
+                "rl.trainer.layout: sequence_parallel=true divides tokens over tp=1 devices; "
                 "set tp to 2 or more, or leave it out"
             )
         if self.vocabulary != "ends" and self.pp == 1:
             raise ScenarioError(
-                f"training.layout: vocabulary '{self.vocabulary}' has no effect with pp=1, where "
+                f"rl.trainer.layout: vocabulary '{self.vocabulary}' has no effect with pp=1, where "
                 "one stage has both ends; leave it out, or write pp 2 or more"
             )
         _divides("tp · cp · dp GPUs of a stage", self.stage_gpus, "ep · etp", self._expert_gpus)
@@ -171,14 +171,14 @@ class TrainingLayout:
             return
         if len(self.stage_layers) != self.pp or sum(self.stage_layers) != layers:
             raise ScenarioError(
-                f"training.layout: stage_layers={list(self.stage_layers)} are "
+                f"rl.trainer.layout: stage_layers={list(self.stage_layers)} are "
                 f"{len(self.stage_layers)} stages of {sum(self.stage_layers)} layers in all, not "
                 f"pp={self.pp} stages of the {layers} of {model.name}; write {self.pp} numbers "
                 f"that add up to {layers}"
             )
         if self.chunks > 1:
             raise ScenarioError(
-                f"training.layout: stage_layers and chunks={self.chunks} exclude each other; "
+                f"rl.trainer.layout: stage_layers and chunks={self.chunks} exclude each other; "
                 "leave one of them out"
             )
 
@@ -186,7 +186,7 @@ class TrainingLayout:
         a, ffn, name = layer.attention, layer.ffn, model.name
         if isinstance(a, SparseLatentAttention):
             raise ScenarioError(
-                f"training: model {name} has sparse attention, whose training is not modelled; "
+                f"rl.trainer: model {name} has sparse attention, whose training is not modelled; "
                 "use a model with full attention"
             )
         if not isinstance(a, NoAttention):
@@ -202,12 +202,12 @@ class TrainingLayout:
             return
         if self.ep > 1:
             raise ScenarioError(
-                f"training.layout: ep={self.ep} divides experts and {name} has none; set ep = 1"
+                f"rl.trainer.layout: ep={self.ep} divides experts and {name} has none; set ep = 1"
             )
         if self.etp is not None:
             raise ScenarioError(
-                f"training.layout: etp={self.etp} divides an expert and {name} has none; leave it "
-                "out"
+                f"rl.trainer.layout: etp={self.etp} divides an expert and {name} has none; leave "
+                "it out"
             )
 
 
@@ -227,6 +227,6 @@ def _divides(what: str, amount: int, setting: str, parts: int) -> None:
         fits = [n for n in range(1, min(amount, 1024) + 1) if amount % n == 0]
         near = sorted(sorted(fits, key=lambda n: (abs(n - parts), n))[:3])
         raise ScenarioError(
-            f"training.layout: {setting}={parts} does not divide the {amount} {what}; "
+            f"rl.trainer.layout: {setting}={parts} does not divide the {amount} {what}; "
             f"try {setting} = {', '.join(map(str, near))}"
         )

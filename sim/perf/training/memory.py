@@ -63,10 +63,10 @@ class TrainingMemory:
         }
         sums = " + ".join(f"{human_bytes(v)} {k}" for k, v in parts.items() if v)
         raise ScenarioError(
-            f"training: {model.name} as {layout.text} does not fit on {gpu.name} "
+            f"rl.trainer: {model.name} as {layout.text} does not fit on {gpu.name} "
             f"({human_bytes(self.gpu_bytes)}): stage {self.stage} needs {sums} = "
-            f"{human_bytes(self.total_bytes)}; use recompute: full, more tp or pp, a higher zero "
-            "stage, fewer tokens per micro-batch, or offload"
+            f"{human_bytes(self.total_bytes)}; use recipe.recompute: full, more tp or pp, a higher "
+            "recipe.zero, a lower micro_batch_tokens, or recipe.offload"
         )
 
 

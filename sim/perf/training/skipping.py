@@ -23,7 +23,7 @@ def skipping_paths(stages: int, micro_batches: int, skipped: int) -> tuple[Path,
     often (as far as the micro-batches divide)."""
     if not 0 <= skipped < stages:
         raise ScenarioError(
-            f"training: skipped={skipped} of {stages} stages leaves no stage; write 0 to "
+            f"rl.trainer: skipped={skipped} of {stages} stages leaves no stage; write 0 to "
             f"{stages - 1}"
         )
     left = [{(j * skipped + i) % stages for i in range(skipped)} for j in range(micro_batches)]

@@ -254,7 +254,7 @@ class Trainer:
         layout, counts = self.layout, {len(r) for r in batch.replicas}
         if len(batch.replicas) != layout.dp or len(counts) != 1 or 0 in counts:
             raise ScenarioError(
-                f"training: the batch has {len(batch.replicas)} replicas with {sorted(counts)} "
+                f"rl.trainer: the batch has {len(batch.replicas)} replicas with {sorted(counts)} "
                 f"micro-batches and the layout dp={layout.dp}; make it with even_batch or "
                 f"packed_batch for dp={layout.dp}"
             )
@@ -262,7 +262,7 @@ class Trainer:
         if layout.schedule == "interleaved" and count % layout.pp:
             near = max(1, round(count / layout.pp)) * layout.pp
             raise ScenarioError(
-                f"training: {count} micro-batches per replica are not a multiple of pp="
+                f"rl.trainer: {count} micro-batches per replica are not a multiple of pp="
                 f"{layout.pp}, which schedule 'interleaved' needs; try {near}, or '1f1b'"
             )
 

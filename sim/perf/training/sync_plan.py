@@ -30,16 +30,19 @@ Devices = tuple[int, ...]
 class SyncPlan:
     """One synchronisation, worked out."""
 
-    before_s: float
-    """Gathering, comparing, and quantising at the senders: before a byte is sent."""
-    rounds: tuple[tuple[Transfer, ...], ...]
+    before_s: float = 0.0
+    """Gathering, comparing, and quantising at the senders; what must leave the GPU first: before a
+    byte is sent."""
+    rounds: tuple[tuple[Transfer, ...], ...] = ()
     """Transfers side by side; a round begins when all of the one before have arrived."""
-    wire_fraction: float
+    wire_fraction: float = 1.0
     """Of its bundle's rate alone that a transfer gets at most: a cap for the fabric."""
-    pull_s: float
-    """Every engine, when it likes: from host memory beside it."""
-    after_s: float
+    pull_s: float = 0.0
+    """Every engine, when it likes: from host memory beside it; 0 = pushed to it."""
+    after_s: float = 0.0
     """Every engine: host time per tensor, quantising at the receiver, loading."""
+    sending_rounds: int = 0
+    """Rounds, from the first, in which the trainer itself sends."""
 
     @property
     def transfers(self) -> tuple[Transfer, ...]:
@@ -56,6 +59,10 @@ class SyncPlan:
     def nbytes(self) -> float:
         """On all wires together."""
         return sum(t.nbytes for each in self.rounds for t in each)
+
+    def alone_s(self, topology: Topology) -> float:
+        """Seconds of it all when nothing else is on the wires."""
+        return self.before_s + self.wire_s(topology) + self.pull_s + self.after_s
 
     def wire_s(self, topology: Topology) -> float:
         """Seconds on the wires when nothing else is there."""
@@ -82,13 +89,17 @@ def plan_sync(
     before = gather_s(sync, topology, senders, gathered_params, tensors)
     before += compare_s(sync, gpu, params, len(senders))
     after = tensors * sync.per_tensor_s + sync.reload_s
+    rounds = tuple(_rounds(sync, nbytes, senders, engines))
+    mine = frozenset(senders)
+    sends = [i for i, r in enumerate(rounds) if any(a in mine for t in r for a, _ in t.pairs)]
     quantised = quantise_s(sync, gpu, params, tensors, len(senders), width)
     return SyncPlan(
         before_s=before + (quantised if sync.quantise == "sender" else 0.0),
-        rounds=tuple(_rounds(sync, nbytes, senders, engines)),
+        rounds=rounds,
         wire_fraction=sync.wire_fraction,
         pull_s=pull_s(sync, gpu, nbytes / width),
         after_s=after + (quantised if sync.quantise == "receiver" else 0.0),
+        sending_rounds=max(sends, default=-1) + 1,
     )
 
 

@@ -56,7 +56,7 @@ def training_wires(
     mine = range(len(topology.devices)) if devices is None else devices
     if layout.gpus > len(mine):
         raise ScenarioError(
-            f"training.layout: {layout.text} needs {layout.gpus} GPUs and topology "
+            f"rl.trainer.layout: {layout.text} needs {layout.gpus} GPUs and topology "
             f"'{topology.name}' has {len(mine)} for it; set topology.nodes higher or lower dp"
         )
 
